@@ -1,0 +1,200 @@
+//! The command line: modes, settings, and the command's words.
+//!
+//! What the settings are is `config::settings`'; what is wrong with a command line is said in one line.
+
+use std::error::Error as _;
+use std::ffi::OsString;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueHint};
+
+use crate::config::settings::Settings;
+use crate::engine::keyword::{Keyword, keywords};
+use crate::error::Error;
+
+/// Run a command and, when it fails in a way that may pass, run it again
+///
+/// retryrun runs COMMAND and supervises it. When it fails, exit code, signal and limits decide whether the failure is transient or
+/// permanent; after a transient one it waits on a backoff and runs the command again. When it gives up, it prints a JSON history
+/// of the attempts on stderr. Options end at the first word that is none, or at `--`; what follows is the command's,
+/// untouched, and not run through a shell.
+///
+/// DUR is a number of seconds (5, 0.5) or has units (500ms, 1m30s, 2h 15m). Every option but the modes can also be set in the
+/// configuration, by its long name with _ for -, and in the environment, as RETRYRUN_ and that name in capitals; flags beat the
+/// environment, which beats the configuration.
+#[derive(Debug, Parser)]
+#[command(
+    name = "retryrun",
+    version,
+    disable_version_flag = true,
+    max_term_width = 100,
+    args_override_self = true,
+    disable_help_flag = true,
+    override_usage = "retryrun [OPTIONS] [--] COMMAND [ARG]...\n       \
+                      retryrun [OPTIONS] --explain [--json] [[--] COMMAND [ARG]...]\n       \
+                      retryrun --generate KIND",
+    after_help = "DUR: 5, 0.5, 500ms, 1m30s. RULE: 7,28 or nonzero or timeout. All options: --help",
+    after_long_help = "The manual page retryrun(1) has the exit statuses, files and examples."
+)]
+pub struct Args {
+    /// The settings among the flags.
+    #[command(flatten)]
+    pub settings: Settings,
+
+    /// Run nothing; print settings, rules and waits
+    #[arg(long, help_heading = MODES, conflicts_with = "generate")]
+    pub explain: bool,
+
+    /// With --explain, print JSON
+    #[arg(long, help_heading = MODES, hide_short_help = true)]
+    pub json: bool,
+
+    /// Print a file that retryrun comes with
+    #[arg(
+        long, value_name = "KIND", help_heading = MODES, hide_short_help = true,
+        conflicts_with = "command",
+        value_parser = PossibleValuesParser::new(Generate::NAMES).try_map(|word| word.parse::<Generate>()),
+    )]
+    pub generate: Option<Generate>,
+
+    /// Print the most used options, on one screen
+    #[arg(short = 'h', help_heading = MODES, hide_short_help = true)]
+    pub short_help: bool,
+
+    /// Print all options
+    #[arg(long, help_heading = MODES, action = ArgAction::HelpLong, hide_short_help = true)]
+    help: Option<bool>,
+
+    /// Print the version
+    #[arg(short = 'V', long, help_heading = MODES, action = ArgAction::Version, hide_short_help = true)]
+    version: Option<bool>,
+
+    /// The command and its arguments.
+    #[arg(
+        value_name = "COMMAND", trailing_var_arg = true, hide = true,
+        value_hint = ValueHint::CommandWithArguments,
+    )]
+    pub command: Vec<OsString>,
+}
+
+const MODES: &str = "Modes";
+
+keywords! {
+    /// What `--generate` prints.
+    Generate {
+        /// The manual page.
+        Man = "man",
+        /// Completions for bash.
+        CompleteBash = "complete-bash",
+        /// Completions for zsh.
+        CompleteZsh = "complete-zsh",
+        /// Completions for fish.
+        CompleteFish = "complete-fish",
+        /// Completions for elvish.
+        CompleteElvish = "complete-elvish",
+        /// Completions for PowerShell.
+        CompletePowershell = "complete-powershell",
+        /// The JSON Schema of the history.
+        Schema = "schema",
+        /// A configuration file with every key and its default.
+        Config = "config",
+    }
+}
+
+/// What a command line asks for.
+#[derive(Debug)]
+pub enum Request {
+    /// Print a text: help or version.
+    Print(String),
+    /// Everything else.
+    Call(Box<Args>),
+}
+
+/// The definition of the command line.
+#[must_use]
+pub fn definition() -> clap::Command {
+    Args::command()
+}
+
+/// Reads a command line; the first word is our own name.
+///
+/// # Errors
+/// Something in it cannot be; one line that names it.
+pub fn parse(words: Vec<OsString>) -> Result<Request, Error> {
+    let parsed = definition()
+        .try_get_matches_from(words)
+        .and_then(|mut matches| Args::from_arg_matches_mut(&mut matches));
+    match parsed {
+        Ok(args) if args.short_help => Ok(Request::Print(short_help())),
+        Ok(args) if args.json && !args.explain => {
+            Err(Error::Usage("--json says how to print what --explain prints: give both".into()))
+        }
+        Ok(args) if args.needs_command() => Err(Error::Usage(
+            "expected a command to run, e.g. `retryrun -- make test`; see retryrun -h".into(),
+        )),
+        Ok(args) => Ok(Request::Call(Box::new(args))),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                Ok(Request::Print(error.render().to_string()))
+            }
+            _ => Err(Error::Usage(message(&error))),
+        },
+    }
+}
+
+impl Args {
+    fn needs_command(&self) -> bool {
+        self.command.is_empty() && !self.explain && self.generate.is_none()
+    }
+}
+
+/// The most used options on one screen of 24 lines and 80 columns: without headings.
+fn short_help() -> String {
+    let one_list = |arg: clap::Arg| arg.help_heading("Options");
+    definition().term_width(80).mut_args(one_list).render_help().to_string()
+}
+
+/// One sentence for what clap found.
+fn message(error: &clap::Error) -> String {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
+        _ => None,
+    };
+    let argument = text(ContextKind::InvalidArg).unwrap_or_default();
+    let value = text(ContextKind::InvalidValue).unwrap_or_default();
+    let near = text(ContextKind::SuggestedArg)
+        .or_else(|| text(ContextKind::SuggestedValue))
+        .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+    match error.kind() {
+        ErrorKind::UnknownArgument => format!("unknown option `{argument}`{near}"),
+        ErrorKind::ValueValidation => {
+            let expected = error.source().map_or(String::new(), |source| format!(": {source}"));
+            format!("{argument}: invalid value `{value}`{expected}")
+        }
+        ErrorKind::InvalidValue if value.is_empty() && near.is_empty() => {
+            let valid =
+                text(ContextKind::ValidValue).map_or(String::new(), |valid| format!(": {valid}"));
+            format!("{argument}: expected a value{valid}")
+        }
+        ErrorKind::InvalidValue => {
+            let valid = text(ContextKind::ValidValue).unwrap_or_default();
+            format!("{argument}: invalid value `{value}`: expected one of {valid}{near}")
+        }
+        ErrorKind::TooManyValues | ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
+            format!("{argument}: unexpected value `{value}`: the option takes none")
+        }
+        ErrorKind::ArgumentConflict => {
+            let other = text(ContextKind::PriorArg).unwrap_or_default();
+            format!("{argument} conflicts with {other}")
+        }
+        ErrorKind::MissingRequiredArgument => format!("{argument} is missing"),
+        ErrorKind::InvalidUtf8 => "an option's value is not UTF-8 text".to_owned(),
+        _ => {
+            let text = error.render().to_string();
+            let line = text.lines().next().unwrap_or_default();
+            line.strip_prefix("error: ").unwrap_or(line).to_owned()
+        }
+    }
+}

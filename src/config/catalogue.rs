@@ -1,0 +1,172 @@
+//! All policies that can be chosen: the built-in ones and those of the files. Which one is, and on which it builds.
+
+use std::path::Path;
+
+use super::PRESETS;
+use super::command::{first_words, match_length};
+use super::file::{BUILT_IN, File, PolicyTable};
+use super::layer::Layer;
+use crate::engine::keyword::nearest;
+use crate::error::Error;
+
+/// The files, the built-in one first, a stronger one behind a weaker one.
+pub(super) struct Catalogue {
+    files: Vec<File>,
+}
+
+/// All layers of a call, the strongest first, and which policy was chosen.
+pub(super) struct Stack {
+    pub(super) layers: Vec<Layer>,
+    pub(super) policy: Chosen,
+}
+
+/// The chosen policy.
+pub(super) struct Chosen {
+    pub(super) name: String,
+    pub(super) place: String,
+    pub(super) origin: String,
+    pub(super) docs: Option<String>,
+}
+
+/// A policy by the index of its file and its name.
+type Found<'a> = (usize, &'a str);
+
+impl Catalogue {
+    /// The given files, the weakest first, on top of the built-in policies.
+    pub(super) fn new(files: Vec<File>) -> Result<Catalogue, Error> {
+        let presets = File::parse(Path::new(BUILT_IN), PRESETS.to_owned())?;
+        let catalogue = Catalogue { files: [presets].into_iter().chain(files).collect() };
+        for (index, file) in catalogue.files.iter().enumerate().skip(1) {
+            for name in file.policies.keys() {
+                catalogue.chain((index, name))?;
+            }
+        }
+        Ok(catalogue)
+    }
+
+    /// The layers for a command.
+    pub(super) fn stack(
+        self,
+        flags: Layer,
+        environment: Layer,
+        command: &[String],
+    ) -> Result<Stack, Error> {
+        let (found, policy) = self.choose(&flags, &environment, command)?;
+        let chain = match found {
+            Some(found) => {
+                self.chain(found)?.into_iter().map(|table| table.layer.clone()).collect()
+            }
+            None => Vec::new(),
+        };
+        let is_built_in = found.is_some_and(|(file, _)| file == 0);
+        let tops = self.files.iter().skip(1).rev().map(|file| file.top.clone());
+        let layers = [flags, environment];
+        // A policy of the configuration beats its top level, which beats a built-in one.
+        let layers = if is_built_in {
+            layers.into_iter().chain(tops).chain(chain).collect()
+        } else {
+            layers.into_iter().chain(chain).chain(tops).collect()
+        };
+        Ok(Stack { layers, policy })
+    }
+
+    fn choose<'a>(
+        &'a self,
+        flags: &Layer,
+        environment: &Layer,
+        command: &[String],
+    ) -> Result<(Option<Found<'a>>, Chosen), Error> {
+        let layers =
+            [flags, environment].into_iter().chain(self.files.iter().rev().map(|file| &file.top));
+        let said = layers.filter_map(|layer| Some((layer.settings.policy.as_ref()?, layer))).next();
+        let origin =
+            said.map_or(BUILT_IN.to_owned(), |(_, layer)| layer.source.origin_of("policy"));
+        let found = match said.map(|(name, _)| name.as_str()) {
+            None | Some("auto") => self.by_command(command),
+            Some("none") => None,
+            Some(name) => Some(self.by_name(name, self.files.len()).ok_or_else(|| {
+                let hint = self.nearest(name);
+                Error::Usage(format!("{origin}: there is no policy `{name}`{hint}"))
+            })?),
+        };
+        let table = found.and_then(|(file, name)| self.files.get(file)?.policies.get(name));
+        let chosen = Chosen {
+            name: found.map_or("none", |(_, name)| name).to_owned(),
+            place: table.map_or(BUILT_IN.to_owned(), |table| table.place.clone()),
+            origin,
+            docs: table.and_then(|table| table.docs.clone()),
+        };
+        Ok((found, chosen))
+    }
+
+    /// The policy with the longest match; of two the one in the stronger file.
+    fn by_command(&self, command: &[String]) -> Option<Found<'_>> {
+        let words = first_words(command);
+        let mut best: Option<(usize, Found<'_>)> = None;
+        for (index, file) in self.files.iter().enumerate() {
+            for (name, table) in &file.policies {
+                let is_replaced =
+                    self.by_name(name, self.files.len()).is_some_and(|(by, _)| by != index);
+                let length =
+                    table.commands.iter().filter_map(|policy| match_length(&words, policy)).max();
+                if let Some(length) = length.filter(|_| !is_replaced)
+                    && best.is_none_or(|(longest, _)| length >= longest)
+                {
+                    best = Some((length, (index, name)));
+                }
+            }
+        }
+        best.map(|(_, found)| found)
+    }
+
+    /// The strongest policy of that name in the files before `end`.
+    fn by_name(&self, name: &str, end: usize) -> Option<Found<'_>> {
+        self.files.iter().enumerate().take(end).rev().find_map(|(index, file)| {
+            let (name, _) = file.policies.get_key_value(name)?;
+            Some((index, name.as_str()))
+        })
+    }
+
+    /// A policy and what it inherits, nearest first.
+    ///
+    /// A policy that inherits its own name builds on the one that it replaces.
+    fn chain<'a>(&'a self, found: Found<'a>) -> Result<Vec<&'a PolicyTable>, Error> {
+        let mut chain = Vec::new();
+        let mut seen: Vec<Found<'a>> = Vec::new();
+        let mut next = Some(found);
+        while let Some((index, name)) = next {
+            let Some(file) = self.files.get(index) else {
+                break;
+            };
+            let Some(table) = file.policies.get(name) else {
+                break;
+            };
+            seen.push((index, name));
+            chain.push(table);
+            let Some(inherit) = &table.inherit else { break };
+            let wanted = inherit.get_ref();
+            let end = if wanted == name { index } else { self.files.len() };
+            let fail = |message| file.origin.fault(inherit.span(), message);
+            next = self.by_name(wanted, end);
+            match next {
+                None => {
+                    let hint = self.nearest(wanted);
+                    return Err(fail(format!("there is no policy `{wanted}` to inherit{hint}")));
+                }
+                Some(found) if seen.contains(&found) => {
+                    return Err(fail(format!("the policy `{wanted}` inherits itself")));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(chain)
+    }
+
+    fn nearest(&self, name: &str) -> String {
+        let names = self.files.iter().flat_map(|file| file.policies.keys().map(String::as_str));
+        match nearest(name, names.chain(["auto", "none"])) {
+            Some(near) => format!("; did you mean `{near}`?"),
+            None => String::new(),
+        }
+    }
+}

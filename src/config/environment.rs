@@ -1,0 +1,148 @@
+//! The environment that we were given: settings in `RETRYRUN_*` variables, and the facts of an outer run.
+
+use std::ffi::{CStr, OsStr};
+use std::iter;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::de::value::{Error as ValueError, MapDeserializer, SeqDeserializer};
+use serde::de::{self, Deserializer, IntoDeserializer, Visitor};
+
+use super::layer::{Layer, Source, variable};
+use super::settings::Settings;
+use super::{KeyNames, key_names};
+use crate::error::Error;
+
+/// What the command is told, and what an outer run told us: never settings.
+pub const FACTS: [&str; 7] = [
+    "RETRYRUN_ATTEMPT",
+    "RETRYRUN_MAX_ATTEMPTS",
+    "RETRYRUN_RUN_ID",
+    "RETRYRUN_DEADLINE_AT",
+    "RETRYRUN_LAST_EXIT_CODE",
+    "RETRYRUN_LAST_SIGNAL",
+    "RETRYRUN_LAST_REASON",
+];
+
+/// Settings that an outer run's environment gives to the outer run alone: its reports are not ours.
+const NOT_INHERITED: [&str; 2] = ["history", "exit_code"];
+
+/// The environment, entry by entry.
+#[derive(Clone, Debug)]
+pub struct Environment(Vec<&'static CStr>);
+
+impl Environment {
+    /// An environment of these entries, usually `NAME=VALUE`.
+    #[must_use]
+    pub fn new(entries: Vec<&'static CStr>) -> Environment {
+        Environment(entries)
+    }
+
+    /// All entries as they were given.
+    pub fn entries(&self) -> impl Iterator<Item = &'static CStr> {
+        self.0.iter().copied()
+    }
+
+    /// The variables: names and values. An entry without `=` is none.
+    pub fn variables(&self) -> impl Iterator<Item = (&'static [u8], &'static OsStr)> {
+        self.entries().filter_map(|entry| {
+            let entry = entry.to_bytes();
+            let equals = entry.iter().position(|byte| *byte == b'=')?;
+            let (name, value) = (entry.get(..equals)?, entry.get(equals + 1..)?);
+            Some((name, OsStr::from_bytes(value)))
+        })
+    }
+
+    /// The value of a variable; an empty one counts as unset.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&'static OsStr> {
+        let (_, value) = self.variables().find(|(given, _)| *given == name.as_bytes())?;
+        Some(value).filter(|value| !value.is_empty())
+    }
+
+    /// The settings that the environment gives.
+    ///
+    /// # Errors
+    /// A value that cannot be, named with its variable.
+    pub fn layer(&self) -> Result<Layer, Error> {
+        let is_inside = self.get("RETRYRUN_RUN_ID").is_some();
+        let mut settings = Settings::default();
+        let KeyNames(keys) = key_names();
+        let is_ours = |(name, _): &(&[u8], _)| name.starts_with(b"RETRYRUN_");
+        if self.variables().any(|variable| is_ours(&variable)) {
+            for key in keys.iter().filter(|key| !(is_inside && NOT_INHERITED.contains(key))) {
+                if let Some(value) = self.get(&variable(key)) {
+                    read(key, value, &mut settings)?;
+                }
+            }
+        }
+        let layer = Layer { settings, rules: None, source: Source::Environment };
+        match layer.conflict() {
+            Some((one, other)) => {
+                let (one, other) = (variable(one), variable(other));
+                Err(Error::Usage(format!("{other} conflicts with {one}: set only one of them")))
+            }
+            None => Ok(layer),
+        }
+    }
+}
+
+/// Reads one setting into its field.
+fn read(key: &'static str, value: &OsStr, settings: &mut Settings) -> Result<(), Error> {
+    if key == "config" {
+        settings.config = Some(PathBuf::from(value));
+        return Ok(());
+    }
+    let name = variable(key);
+    let text = value
+        .to_str()
+        .ok_or_else(|| Error::Usage(format!("{name}: expected UTF-8 text, not {value:?}")))?;
+    let map = MapDeserializer::new(iter::once((key, Text(text))));
+    Settings::deserialize_in_place(map, settings)
+        .map_err(|error: ValueError| Error::Usage(format!("{name}: {error}")))
+}
+
+/// A value as the environment has it: text, a switch in words, or a list with an item a line.
+#[derive(Clone, Copy)]
+struct Text<'a>(&'a str);
+
+impl<'de> IntoDeserializer<'de, ValueError> for Text<'de> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for Text<'de> {
+    type Error = ValueError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        visitor.visit_borrowed_str(self.0)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        match self.0 {
+            "true" | "1" | "yes" => visitor.visit_bool(true),
+            "false" | "0" | "no" => visitor.visit_bool(false),
+            other => Err(de::Error::custom(format!(
+                "invalid value `{other}`: expected `true`, `false`, `1`, `0`, `yes` or `no`"
+            ))),
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        let lines = self.0.lines().filter(|line| !line.trim().is_empty());
+        visitor.visit_seq(SeqDeserializer::new(lines.map(Text)))
+    }
+
+    serde::forward_to_deserialize_any! {
+        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct newtype_struct
+        tuple tuple_struct map struct enum identifier ignored_any
+    }
+}

@@ -1,0 +1,164 @@
+//! A layer of the configuration: the settings that one place gives, and what that place is called.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::settings::Settings;
+use crate::engine::classify::{PlacedRule, Rule};
+use crate::engine::event::Verdict;
+
+/// What one place says.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// Its settings.
+    pub settings: Settings,
+    /// Its ordered list of rules, in place of `success_on`, `stop_on` and `retry_on`.
+    pub rules: Option<Vec<RuleEntry>>,
+    /// Where it stands.
+    pub source: Source,
+}
+
+/// Where a layer stands.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Flags of the command line.
+    Flags,
+    /// Variables of the environment.
+    Environment,
+    /// The top level of a file, with the line of each key.
+    File {
+        /// Its path.
+        path: String,
+        /// Key to line, from 1.
+        lines: BTreeMap<String, usize>,
+    },
+    /// A policy of a file; by the line of its heading.
+    Policy {
+        /// Its name.
+        name: String,
+        /// `PATH:LINE`, or `built in`.
+        place: String,
+    },
+}
+
+/// One rule of an ordered list.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleEntry {
+    success_on: Option<Rule>,
+    stop_on: Option<Rule>,
+    retry_on: Option<Rule>,
+    /// Where the knowledge in it is from.
+    pub source: Option<String>,
+}
+
+impl RuleEntry {
+    /// The rule and what it means; none unless exactly one is given.
+    #[must_use]
+    pub fn rule(&self) -> Option<(&Rule, Verdict)> {
+        match (&self.success_on, &self.stop_on, &self.retry_on) {
+            (Some(rule), None, None) => Some((rule, Verdict::Success)),
+            (None, Some(rule), None) => Some((rule, Verdict::Permanent)),
+            (None, None, Some(rule)) => Some((rule, Verdict::Transient)),
+            _ => None,
+        }
+    }
+}
+
+impl Source {
+    /// How users write a setting there.
+    #[must_use]
+    pub fn name_of(&self, key: &str) -> String {
+        match self {
+            Source::Flags => format!("--{}", key.replace('_', "-")),
+            Source::Environment => variable(key),
+            Source::File { .. } | Source::Policy { .. } => key.to_owned(),
+        }
+    }
+
+    /// Where a setting of the layer stands, as `--explain` and the history show it.
+    #[must_use]
+    pub fn origin_of(&self, key: &str) -> String {
+        match self {
+            Source::Flags => format!("flag {}", self.name_of(key)),
+            Source::Environment => format!("environment {}", self.name_of(key)),
+            Source::File { path, lines } => match lines.get(key) {
+                Some(line) => format!("{path}:{line}"),
+                None => path.clone(),
+            },
+            Source::Policy { name, place } => format!("policy {name} ({place})"),
+        }
+    }
+
+    /// Whether `retry_on` closes the list of rules there: what is said for one call names all that is transient.
+    fn is_of_the_call(&self) -> bool {
+        match self {
+            Source::Flags | Source::Environment => true,
+            Source::File { .. } | Source::Policy { .. } => false,
+        }
+    }
+}
+
+/// The environment variable of a setting.
+#[must_use]
+pub fn variable(key: &str) -> String {
+    format!("RETRYRUN_{}", key.to_ascii_uppercase())
+}
+
+impl Layer {
+    /// The rules of the layer in the order in which they are asked, and whether they close the list.
+    #[must_use]
+    pub fn placed_rules(&self) -> (Vec<PlacedRule>, bool) {
+        let mut placed = Vec::new();
+        let mut place = |key: &str, rule: &Rule, verdict| {
+            let origin = self.source.origin_of(key);
+            placed.push(PlacedRule { rule: rule.clone(), verdict, origin });
+        };
+        for (rule, verdict) in self.rules.iter().flatten().filter_map(RuleEntry::rule) {
+            place("rules", rule, verdict);
+        }
+        let settings = &self.settings;
+        let lists = [
+            ("success_on", &settings.success_on, Verdict::Success),
+            ("stop_on", &settings.stop_on, Verdict::Permanent),
+            ("retry_on", &settings.retry_on, Verdict::Transient),
+        ];
+        for (key, rules, verdict) in lists {
+            rules.iter().flatten().for_each(|rule| place(key, rule, verdict));
+        }
+        let closed = if let Some(otherwise) = settings.otherwise {
+            let verdict = match otherwise {
+                super::value::Otherwise::Retry => Verdict::Transient,
+                super::value::Otherwise::Stop => Verdict::Permanent,
+            };
+            place("otherwise", &Rule::any("otherwise"), verdict);
+            true
+        } else if settings.retry_on.is_some() && self.source.is_of_the_call() {
+            place("retry_on", &Rule::any("unlisted"), Verdict::Permanent);
+            true
+        } else {
+            false
+        };
+        (placed, closed)
+    }
+
+    /// Two settings that exclude each other within a layer, by their keys.
+    #[must_use]
+    pub fn conflict(&self) -> Option<(&'static str, &'static str)> {
+        let settings = &self.settings;
+        let delays = settings.delays.is_some();
+        let rules = self.rules.is_some();
+        let both = |a: bool, b: bool, keys| (a && b).then_some(keys);
+        let on = |value: Option<bool>| value == Some(true);
+        both(settings.retries.is_some(), settings.attempts.is_some(), ("retries", "attempts"))
+            .or(both(delays, settings.delay.is_some(), ("delays", "delay")))
+            .or(both(delays, settings.backoff.is_some(), ("delays", "backoff")))
+            .or(both(delays, settings.multiplier.is_some(), ("delays", "multiplier")))
+            .or(both(rules, settings.success_on.is_some(), ("rules", "success_on")))
+            .or(both(rules, settings.stop_on.is_some(), ("rules", "stop_on")))
+            .or(both(rules, settings.retry_on.is_some(), ("rules", "retry_on")))
+            .or(both(on(settings.quiet), on(settings.verbose), ("quiet", "verbose")))
+            .or(both(settings.config.is_some(), on(settings.no_config), ("config", "no_config")))
+    }
+}

@@ -1,0 +1,164 @@
+//! The configuration: layers of settings from flags, environment, files and policies, merged into one policy for the
+//! engine, with the origin of every value.
+//!
+//! It reads files, and runs nothing.
+
+mod catalogue;
+mod command;
+pub mod environment;
+pub mod explain;
+mod file;
+pub mod layer;
+mod resolve;
+pub mod settings;
+pub mod value;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::value::Error as ValueError;
+use serde::de::{Deserialize, Deserializer, Visitor};
+
+use crate::engine::time::Timestamp;
+use crate::error::Error;
+use catalogue::Catalogue;
+use environment::Environment;
+use file::File;
+use layer::{Layer, Source};
+pub use resolve::{Reporting, Resolved, Row};
+use settings::Settings;
+
+/// The policies that are shipped in the program.
+const PRESETS: &str = include_str!("../presets.toml");
+
+/// What resolving depends on besides the settings.
+pub struct Call<'a> {
+    /// The flags.
+    pub flags: Settings,
+    /// The environment.
+    pub environment: &'a Environment,
+    /// The command's words; empty where there is none.
+    pub command: &'a [OsString],
+    /// Calendar time, to which an outer run's deadline is compared.
+    pub now: Timestamp,
+    /// A seed for the jitter, should none be set.
+    pub random_seed: u64,
+}
+
+impl Call<'_> {
+    /// Stacks all layers and merges them.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or anything in flags, environment or files that cannot be.
+    pub fn resolve(self) -> Result<Resolved, Error> {
+        let flags = Layer { settings: self.flags, rules: None, source: Source::Flags };
+        if let Some((one, other)) = flags.conflict() {
+            let (one, other) = (flags.source.name_of(one), flags.source.name_of(other));
+            return Err(Error::Usage(format!(
+                "{other} conflicts with {one}: give only one of them"
+            )));
+        }
+        let environment = self.environment.layer()?;
+        let files = read_files(&flags.settings, &environment.settings, self.environment)?;
+        let catalogue = Catalogue::new(files)?;
+        let command: Vec<String> =
+            self.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let stack = catalogue.stack(flags, environment, &command)?;
+        let outer_deadline = outer_deadline(self.environment, self.now)?;
+        Ok(resolve::resolve(&stack, outer_deadline, self.random_seed))
+    }
+}
+
+/// The configuration files that count, the weakest first.
+fn read_files(
+    flags: &Settings,
+    environment: &Settings,
+    variables: &Environment,
+) -> Result<Vec<File>, Error> {
+    // What is said closer to the call wins: a file named by a flag is read though the environment says to read none.
+    let (named, no_config) = match (&flags.config, flags.no_config) {
+        (Some(path), _) => (Some(path), environment.no_config == Some(true)),
+        (None, Some(true)) => (None, true),
+        (None, _) => (environment.config.as_ref(), environment.no_config == Some(true)),
+    };
+    let mut files = Vec::new();
+    if !no_config {
+        let found = [Some(PathBuf::from("/etc/retryrun/config.toml")), user_file(variables)];
+        for path in found.into_iter().flatten() {
+            files.extend(File::read(&path)?);
+        }
+    }
+    if let Some(path) = named {
+        let missing = || Error::File {
+            action: "read",
+            path: path.clone(),
+            source: std::io::Error::from_raw_os_error(libc::ENOENT),
+        };
+        files.push(File::read(path)?.ok_or_else(missing)?);
+    }
+    Ok(files)
+}
+
+/// `$XDG_CONFIG_HOME/retryrun/config.toml`, by default in `~/.config`; a relative folder is ignored, as the XDG Base Directory
+/// Specification asks.
+fn user_file(variables: &Environment) -> Option<PathBuf> {
+    let folder = |name| variables.get(name).map(Path::new).filter(|path| path.is_absolute());
+    let config = folder("XDG_CONFIG_HOME")
+        .map(Path::to_owned)
+        .or_else(|| folder("HOME").map(|home| home.join(".config")))?;
+    Some(config.join("retryrun").join("config.toml"))
+}
+
+/// What is left of an outer run's deadline.
+fn outer_deadline(variables: &Environment, now: Timestamp) -> Result<Option<Duration>, Error> {
+    let Some(text) = variables.get("RETRYRUN_DEADLINE_AT") else {
+        return Ok(None);
+    };
+    let at = text.to_str().and_then(|text| text.parse::<f64>().ok());
+    let at = at.and_then(|at| Duration::try_from_secs_f64(at).ok());
+    match at {
+        Some(at) => Ok(Some(at.saturating_sub(now.as_duration()))),
+        None => {
+            let text = text.to_string_lossy();
+            Err(Error::Usage(format!(
+                "RETRYRUN_DEADLINE_AT: invalid value `{text}`: expected Unix seconds, as an outer run sets them"
+            )))
+        }
+    }
+}
+
+/// The keys of all settings.
+pub struct KeyNames(pub &'static [&'static str]);
+
+/// The keys of all settings, asked from the type that reads them.
+#[must_use]
+pub fn key_names() -> KeyNames {
+    struct Probe<'a>(&'a mut &'static [&'static str]);
+    impl<'de> Deserializer<'de> for Probe<'_> {
+        type Error = ValueError;
+
+        fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+            visitor.visit_unit()
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _name: &'static str,
+            fields: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, ValueError> {
+            *self.0 = fields;
+            self.deserialize_any(visitor)
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+    let mut names: &'static [&'static str] = &[];
+    // It fails, since no settings are read; only the names are wanted.
+    let _no_settings = Settings::deserialize(Probe(&mut names));
+    KeyNames(names)
+}

@@ -1,0 +1,288 @@
+//! Merging: the policy that the layers come to, and where each of its values is from.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::catalogue::{Chosen, Stack};
+use super::layer::Layer;
+use super::settings::Settings;
+use super::value::{Color, HistoryWhen, LogFormat, Multiplier, Pattern, Seconds, Seed};
+use crate::engine::backoff::{Backoff, Jitter, Shape, Waits};
+use crate::engine::classify::Rules;
+use crate::engine::policy::{Attempts, Policy, Retries};
+use crate::engine::signal::Signal;
+
+/// What a setting is called that nobody set.
+const BUILT_IN: &str = super::file::BUILT_IN;
+
+/// Everything that a call comes to.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The policy for the engine.
+    pub policy: Policy,
+    /// How we report.
+    pub reporting: Reporting,
+    /// Every setting in effect, for people.
+    pub rows: Vec<Row>,
+    /// What the chosen policy says of itself.
+    pub docs: Option<String>,
+}
+
+/// How we report.
+#[derive(Clone, Debug)]
+pub struct Reporting {
+    /// When the history is printed.
+    pub history: HistoryWhen,
+    /// What is masked.
+    pub redact: Vec<Pattern>,
+    /// Print none of our lines.
+    pub quiet: bool,
+    /// Print more of them.
+    pub verbose: bool,
+    /// Their form.
+    pub log_format: LogFormat,
+    /// Their colours.
+    pub color: Color,
+}
+
+/// A setting in effect.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Its key.
+    pub name: &'static str,
+    /// Its value; durations are seconds.
+    pub value: Value,
+    /// Where it is from.
+    pub origin: String,
+    /// Its value for people.
+    #[serde(skip)]
+    pub text: String,
+}
+
+impl Resolved {
+    /// The same with what users wrote as free text masked: never numbers or our own words.
+    #[must_use]
+    pub fn with_masked_texts(mut self, mask: impl Fn(&str) -> String) -> Resolved {
+        for row in self.rows.iter_mut().filter(|row| row.name == "redact") {
+            row.text = mask(&row.text);
+            for value in row.value.as_array_mut().into_iter().flatten() {
+                if let Value::String(text) = value {
+                    *text = mask(text);
+                }
+            }
+        }
+        self
+    }
+}
+
+struct Resolver<'a> {
+    layers: &'a [Layer],
+    rows: Vec<Row>,
+}
+
+/// Merges the layers. `outer_deadline` is what is left of an outer run's.
+pub(super) fn resolve(
+    stack: &Stack,
+    outer_deadline: Option<Duration>,
+    random_seed: u64,
+) -> Resolved {
+    let mut resolver = Resolver { layers: &stack.layers, rows: Vec::new() };
+    resolver.row("policy", &stack.policy.name, stack.policy.name.clone(), chosen_by(&stack.policy));
+    let retries = resolver.retries();
+    let deadline = resolver.deadline(outer_deadline);
+    let policy = Policy {
+        name: stack.policy.name.clone(),
+        origin: stack.policy.place.clone(),
+        retries,
+        deadline,
+        timeout: resolver.limit("timeout", |settings| settings.timeout),
+        kill_after: resolver.value("kill_after", |settings| settings.kill_after, seconds(5)).0,
+        stop_signal: resolver.value("stop_signal", |settings| settings.stop_signal, Signal::TERM),
+        backoff: resolver.backoff(random_seed),
+        rules: resolver.rules(),
+        exit_codes: resolver
+            .list("exit_code", |settings| settings.exit_code.clone())
+            .into_iter()
+            .collect(),
+    };
+    let reporting = Reporting {
+        history: resolver.value("history", |settings| settings.history, HistoryWhen::Failure),
+        redact: resolver.list("redact", |settings| settings.redact.clone()),
+        quiet: resolver.value("quiet", |settings| settings.quiet, false),
+        verbose: resolver.value("verbose", |settings| settings.verbose, false),
+        log_format: resolver.value("log_format", |settings| settings.log_format, LogFormat::Text),
+        color: resolver.value("color", |settings| settings.color, Color::Auto),
+    };
+    Resolved { policy, reporting, rows: resolver.rows, docs: stack.policy.docs.clone() }
+}
+
+/// Who chose the policy, and where it is defined.
+fn chosen_by(chosen: &Chosen) -> String {
+    if chosen.origin == chosen.place {
+        return chosen.origin.clone();
+    }
+    format!("{}, defined {}", chosen.origin, chosen.place)
+}
+
+fn seconds(seconds: u64) -> Seconds {
+    Seconds(Duration::from_secs(seconds))
+}
+
+impl Resolver<'_> {
+    fn row(&mut self, name: &'static str, value: &impl Serialize, text: String, origin: String) {
+        // A number that JSON cannot hold would be one that no setting accepts.
+        let value = serde_json::to_value(value).unwrap_or(Value::Null);
+        self.rows.push(Row { name, value, origin, text });
+    }
+
+    /// What the strongest layer says that says anything, with its rank and its origin.
+    fn pick<T>(
+        &self,
+        key: &str,
+        get: impl Fn(&Settings) -> Option<T>,
+    ) -> Option<(usize, T, String)> {
+        self.layers.iter().enumerate().find_map(|(rank, layer)| {
+            Some((rank, get(&layer.settings)?, layer.source.origin_of(key)))
+        })
+    }
+
+    fn value<T: Serialize + ToString>(
+        &mut self,
+        key: &'static str,
+        get: impl Fn(&Settings) -> Option<T>,
+        default: T,
+    ) -> T {
+        let (value, origin) = match self.pick(key, get) {
+            Some((_, value, origin)) => (value, origin),
+            None => (default, BUILT_IN.to_owned()),
+        };
+        self.row(key, &value, value.to_string(), origin);
+        value
+    }
+
+    fn list<T: ToString>(
+        &mut self,
+        key: &'static str,
+        get: impl Fn(&Settings) -> Option<Vec<T>>,
+    ) -> Vec<T> {
+        let (list, origin) = match self.pick(key, get) {
+            Some((_, list, origin)) => (list, origin),
+            None => (Vec::new(), BUILT_IN.to_owned()),
+        };
+        let texts: Vec<String> = list.iter().map(T::to_string).collect();
+        self.row(key, &texts, none_if_empty(texts.join(" ")), origin);
+        list
+    }
+
+    /// A limit, of which zero is none.
+    fn limit(
+        &mut self,
+        key: &'static str,
+        get: impl Fn(&Settings) -> Option<Seconds>,
+    ) -> Option<Duration> {
+        let (limit, origin) = match self.pick(key, get) {
+            Some((_, limit, origin)) => (limit.limit(), origin),
+            None => (None, BUILT_IN.to_owned()),
+        };
+        self.limit_row(key, limit, origin);
+        limit
+    }
+
+    fn limit_row(&mut self, key: &'static str, limit: Option<Duration>, origin: String) {
+        let limit = limit.map(Seconds);
+        self.row(
+            key,
+            &limit,
+            none_if_empty(limit.map_or(String::new(), |limit| limit.to_string())),
+            origin,
+        );
+    }
+
+    /// `retries` or `attempts`, whichever is said closer to the call.
+    fn retries(&mut self) -> Retries {
+        let retries = self.pick("retries", |settings| settings.retries);
+        let attempts = self.pick("attempts", |settings| settings.attempts.map(Attempts::retries));
+        let (retries, origin) = match (retries, attempts) {
+            (Some((rank, retries, origin)), Some((other, ..))) if rank < other => (retries, origin),
+            (_, Some((_, retries, origin))) | (Some((_, retries, origin)), None) => {
+                (retries, origin)
+            }
+            (None, None) => (Retries::Limited(3), BUILT_IN.to_owned()),
+        };
+        match retries {
+            Retries::Limited(limit) => self.row("retries", &limit, limit.to_string(), origin),
+            Retries::Unlimited => self.row("retries", &"unlimited", retries.to_string(), origin),
+        }
+        retries
+    }
+
+    /// Our own deadline or an outer run's, whichever comes first.
+    fn deadline(&mut self, outer: Option<Duration>) -> Option<Duration> {
+        let own = self.pick("deadline", |settings| settings.deadline);
+        let (own, origin) = match own {
+            Some((_, own, origin)) => (own.limit(), origin),
+            None => (None, BUILT_IN.to_owned()),
+        };
+        let (deadline, origin) = match outer {
+            Some(outer) if own.is_none_or(|own| outer < own) => {
+                (Some(outer), "outer run, RETRYRUN_DEADLINE_AT".to_owned())
+            }
+            _ => (own, origin),
+        };
+        self.limit_row("deadline", deadline, origin);
+        deadline
+    }
+
+    fn backoff(&mut self, random_seed: u64) -> Backoff {
+        let waits = self.waits();
+        let max_delay = self.value("max_delay", |settings| settings.max_delay, seconds(300)).0;
+        let jitter = self.pick("jitter", |settings| settings.jitter);
+        let (_, jitter, origin) = jitter.unwrap_or((0, Jitter::None, BUILT_IN.to_owned()));
+        self.row("jitter", &jitter.to_string(), jitter.to_string(), origin);
+        let seed = self.pick("seed", |settings| settings.seed);
+        let (_, Seed(seed), origin) = seed.unwrap_or((0, Seed(random_seed), "random".to_owned()));
+        self.row("seed", &seed, seed.to_string(), origin);
+        Backoff { waits, max_delay, jitter, seed }
+    }
+
+    /// `delays`, or any of what it replaces, whichever is said closer to the call.
+    fn waits(&mut self) -> Waits {
+        let grown = self.pick("delay", |settings| {
+            let said = settings.delay.is_some()
+                || settings.backoff.is_some()
+                || settings.multiplier.is_some();
+            said.then_some(())
+        });
+        let listed = self.pick("delays", |settings| settings.delays.clone());
+        if let Some((rank, delays, origin)) = listed
+            && grown.is_none_or(|(other, ..)| rank < other)
+        {
+            self.row("delays", &delays, delays.to_string(), origin);
+            return Waits::Listed(delays.durations());
+        }
+        Waits::Grown {
+            delay: self.value("delay", |settings| settings.delay, seconds(5)).0,
+            shape: self.value("backoff", |settings| settings.backoff, Shape::Exponential),
+            multiplier: self.value("multiplier", |settings| settings.multiplier, Multiplier(2.0)).0,
+        }
+    }
+
+    /// The rules of all layers, down to the first that closes the list.
+    fn rules(&self) -> Rules {
+        let mut rules = Vec::new();
+        for layer in self.layers {
+            let (placed, closed) = layer.placed_rules();
+            rules.extend(placed);
+            if closed {
+                return Rules::closed(rules);
+            }
+        }
+        Rules::new(rules)
+    }
+}
+
+fn none_if_empty(text: String) -> String {
+    if text.is_empty() { "none".to_owned() } else { text }
+}

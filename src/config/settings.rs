@@ -1,0 +1,230 @@
+//! The settings: one definition for flags, configuration keys, help, man page and completions.
+//!
+//! A field is a long option, its key in files with `_` for `-`, and, in capitals behind `RETRYRUN_`, its variable in the
+//! environment. None is "not said here".
+
+use std::path::PathBuf;
+
+use clap::ValueHint;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use serde::Deserialize;
+
+use super::value::{
+    Color, Delays, HistoryWhen, LogFormat, Multiplier, Otherwise, Pattern, Seconds, Seed,
+};
+use crate::engine::backoff::{Jitter, Shape};
+use crate::engine::classify::Rule;
+use crate::engine::exit::ExitCode;
+use crate::engine::keyword::Keyword;
+use crate::engine::policy::{Attempts, Retries};
+use crate::engine::signal::Signal;
+
+/// What one layer says.
+#[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Retries after the first attempt [default: 3]
+    ///
+    /// 0 runs the command once; `unlimited` (or `inf`) never stops retrying by count.
+    #[arg(short = 'n', long, value_name = "N", help_heading = LIMITS)]
+    pub retries: Option<Retries>,
+
+    /// The same limit, counted with the first attempt
+    ///
+    /// At least 1. Conflicts with --retries.
+    #[arg(long, value_name = "N", help_heading = LIMITS, hide_short_help = true)]
+    pub attempts: Option<Attempts>,
+
+    /// Limit on the whole run [default: none]
+    ///
+    /// An attempt that still runs then is ended as by --timeout. A wait that would end past it is not begun: the
+    /// run gives up at once. 0 is no limit.
+    #[arg(long, value_name = "DUR", help_heading = LIMITS)]
+    pub deadline: Option<Seconds>,
+
+    /// Limit on one attempt [default: none]
+    ///
+    /// An attempt that runs longer is sent the stop signal and, after the grace of --kill-after, SIGKILL; with all
+    /// of its processes. 0 is no limit.
+    #[arg(short = 't', long, value_name = "DUR", help_heading = LIMITS)]
+    pub timeout: Option<Seconds>,
+
+    /// Grace between the stop signal and SIGKILL [default: 5s]
+    ///
+    /// For timeouts, and when retryrun is told to stop. 0 is SIGKILL at once.
+    #[arg(short = 'k', long, value_name = "DUR", help_heading = LIMITS, hide_short_help = true)]
+    pub kill_after: Option<Seconds>,
+
+    /// What ends an attempt first [default: SIGTERM]
+    ///
+    /// A signal by name, with or without SIG, or by number.
+    #[arg(long, value_name = "SIG", help_heading = LIMITS, hide_short_help = true)]
+    pub stop_signal: Option<Signal>,
+
+    /// Wait before the first retry [default: 5s]
+    #[arg(short = 'd', long, value_name = "DUR", help_heading = BACKOFF)]
+    pub delay: Option<Seconds>,
+
+    /// How the wait grows [default: exponential]
+    ///
+    /// constant, linear, exponential or fibonacci. For the retries r = 0, 1, 2, ... after a delay d: constant d; linear d*(r+1); exponential d*multiplier^r; fibonacci
+    /// d*1, d*1, d*2, d*3, d*5, ...
+    #[arg(
+        long, value_name = "SHAPE", help_heading = BACKOFF, hide_possible_values = true,
+        value_parser = word::<Shape>(),
+    )]
+    pub backoff: Option<Shape>,
+
+    /// Growth of the exponential backoff [default: 2]
+    ///
+    /// 1 or more.
+    #[arg(long, value_name = "F", help_heading = BACKOFF, hide_short_help = true)]
+    pub multiplier: Option<Multiplier>,
+
+    /// Cap on any wait [default: 5m]
+    #[arg(long, value_name = "DUR", help_heading = BACKOFF)]
+    pub max_delay: Option<Seconds>,
+
+    /// The waits written out; the last one repeats
+    ///
+    /// E.g. 1s,5s,30s. Replaces --delay, --backoff and --multiplier.
+    #[arg(long, value_name = "D1,D2,...", help_heading = BACKOFF, hide_short_help = true)]
+    pub delays: Option<Delays>,
+
+    /// Chance in it: none, full, N%, ... [default: none]
+    ///
+    /// One of none, full, equal, decorrelated or N%. For a wait x: full, anything from 0 to x; equal, half of x and up to the other half; N%, x plus or
+    /// minus N percent; decorrelated, anything from the first delay to three times the previous wait. The cap holds
+    /// afterwards, too.
+    #[arg(long, value_name = "KIND", help_heading = BACKOFF)]
+    pub jitter: Option<Jitter>,
+
+    /// Makes jitter repeatable [default: random]
+    ///
+    /// The same seed gives the same waits. The seed in use is in the history.
+    #[arg(long, value_name = "N", help_heading = BACKOFF, hide_short_help = true)]
+    pub seed: Option<Seed>,
+
+    /// These endings count as success
+    ///
+    /// RULE = [REASON: ]COND[&COND]...: all conditions must hold; for "or" give the option again. COND = [!]STATUS[,STATUS]...,
+    /// where STATUS is an exit code N, a range N-M, nonzero, any (every ending but exit 0), a signal's name, signal, crash (a
+    /// signal such as SEGV), timeout (also the deadline), or spawn (the command could not be started). REASON is a word for the
+    /// history.
+    ///
+    /// Rules are asked in the order of their layers: flags, environment, the configuration's policy, its top level, the
+    /// built-in policy; within one layer --success-on before --stop-on before --retry-on. The first that holds decides.
+    #[arg(long, value_name = "RULE", help_heading = CLASSIFICATION)]
+    pub success_on: Option<Vec<Rule>>,
+
+    /// These failures are transient; any other is permanent
+    ///
+    /// As a flag or in the environment it closes the list: no other rule is asked. In a file it only adds a rule.
+    #[arg(long, value_name = "RULE", help_heading = CLASSIFICATION)]
+    pub retry_on: Option<Vec<Rule>>,
+
+    /// These failures are permanent: no retry
+    #[arg(long, value_name = "RULE", help_heading = CLASSIFICATION)]
+    pub stop_on: Option<Vec<Rule>>,
+
+    /// What a failure is that no rule names
+    ///
+    /// It closes the list where it stands, so that not even the built-in rules are asked.
+    #[arg(
+        long, value_name = "retry|stop", help_heading = CLASSIFICATION, hide_short_help = true,
+        value_parser = word::<Otherwise>(),
+    )]
+    pub otherwise: Option<Otherwise>,
+
+    /// A named set of options [default: auto]
+    ///
+    /// auto chooses by the command's first words, none chooses none; else the name of a built-in policy or of one of the
+    /// configuration's.
+    #[arg(long, value_name = "NAME", help_heading = CLASSIFICATION)]
+    pub policy: Option<String>,
+
+    /// When the JSON history is printed [default: failure]
+    ///
+    /// failure, always or never. On stderr: one line, or indented on a terminal; always the last thing that is written there.
+    #[arg(
+        long, value_name = "WHEN", help_heading = REPORTS, hide_possible_values = true,
+        value_parser = word::<HistoryWhen>(),
+    )]
+    pub history: Option<HistoryWhen>,
+
+    /// Write *** for what matches
+    ///
+    /// In all text that retryrun writes; never in numbers or its own words. Always masked are the values (6 characters or more) of
+    /// environment variables whose names hold TOKEN, SECRET, PASSWORD or KEY, and passwords in URLs. Repeatable.
+    #[arg(long, value_name = "REGEX", help_heading = REPORTS, hide_short_help = true)]
+    pub redact: Option<Vec<Pattern>>,
+
+    /// Print only errors and the history
+    #[arg(
+        short = 'q', long, help_heading = REPORTS,
+        num_args = 0, default_missing_value = "true",
+    )]
+    pub quiet: Option<bool>,
+
+    /// Print more, e.g. each attempt as it starts
+    #[arg(
+        short = 'v', long, help_heading = REPORTS,
+        num_args = 0, default_missing_value = "true",
+    )]
+    pub verbose: Option<bool>,
+
+    /// The form of what retryrun prints [default: text]
+    #[arg(
+        long, value_name = "FORMAT", help_heading = REPORTS, hide_short_help = true,
+        value_parser = word::<LogFormat>(),
+    )]
+    pub log_format: Option<LogFormat>,
+
+    /// Colours in what retryrun prints [default: auto]
+    ///
+    /// auto is on a terminal; NO_COLOR, CLICOLOR_FORCE and TERM=dumb are honoured.
+    #[arg(
+        long, value_name = "WHEN", help_heading = REPORTS, hide_short_help = true,
+        value_parser = word::<Color>(),
+    )]
+    pub color: Option<Color>,
+
+    /// Another exit status for an outcome
+    ///
+    /// WHY is permanent, exhausted, deadline, interrupted, not-started, flaky (success, but not at the first attempt), or timeout
+    /// (the last attempt was ended by a limit, and its outcome is not replaced). N is a status or same: what the
+    /// command really left. Repeatable.
+    #[arg(long, value_name = "WHY=N", help_heading = EXIT_STATUS, hide_short_help = true)]
+    pub exit_code: Option<Vec<ExitCode>>,
+
+    /// Read this configuration file, too
+    ///
+    /// It beats $XDG_CONFIG_HOME/retryrun/config.toml, which beats /etc/retryrun/config.toml.
+    #[arg(
+        long, value_name = "FILE", help_heading = CONFIGURATION, hide_short_help = true,
+        value_hint = ValueHint::FilePath,
+    )]
+    pub config: Option<PathBuf>,
+
+    /// Read no configuration file
+    #[arg(
+        long, help_heading = CONFIGURATION, hide_short_help = true,
+        num_args = 0, default_missing_value = "true",
+    )]
+    pub no_config: Option<bool>,
+}
+
+const LIMITS: &str = "Limits";
+const BACKOFF: &str = "Backoff";
+const CLASSIFICATION: &str = "Classification";
+const REPORTS: &str = "Reports";
+const EXIT_STATUS: &str = "Exit status";
+const CONFIGURATION: &str = "Configuration";
+
+/// Takes one of the names of an enumeration.
+fn word<T>() -> impl TypedValueParser<Value = T>
+where
+    T: Keyword + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(T::NAMES).try_map(|word| word.parse::<T>())
+}

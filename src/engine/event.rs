@@ -1,0 +1,305 @@
+//! The vocabulary: everything that happens in a run, as facts in the past tense, and their wire format.
+//!
+//! Every report is a fold over these; nothing is told in any other way.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::keyword::keywords;
+use super::signal::Signal;
+use super::time::{Timestamp, optional_seconds, seconds};
+
+/// One event with its two stamps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// When it happened, as a label: the run's start by the calendar and the time since then.
+    pub at: Timestamp,
+    /// Seconds since the run began.
+    #[serde(with = "seconds")]
+    pub t: Duration,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What can happen in a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The run began: always the first event.
+    RunStarted(Box<RunStarted>),
+    /// An attempt began.
+    AttemptStarted(AttemptStarted),
+    /// We began to end an attempt.
+    AttemptCut(AttemptCut),
+    /// An attempt ended and was judged.
+    AttemptEnded(Box<AttemptEnded>),
+    /// A wait began.
+    RetryPlanned(RetryPlanned),
+    /// The run ended: always the last event.
+    RunStopped(RunStopped),
+}
+
+/// Who runs what, under which policy. The text in it is fit to be shown: what is to be masked, is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// Names this run among all others.
+    pub run_id: String,
+    /// The command and its arguments.
+    pub command: Vec<String>,
+    /// The folder in which it runs.
+    pub cwd: Option<String>,
+    /// The machine's name.
+    pub host: String,
+    /// Our process id.
+    pub pid: u32,
+    /// Our version.
+    pub version: String,
+    /// The policy in effect.
+    pub policy: PolicySummary,
+    /// The limit on retries; null is none.
+    pub max_retries: Option<u64>,
+}
+
+/// The policy as the history shows it. Durations are seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct PolicySummary {
+    /// The chosen policy, `none` without one.
+    pub name: String,
+    /// Where it is defined.
+    pub origin: String,
+    /// Retries after the first attempt; null is without limit.
+    pub retries: Option<u64>,
+    /// Shape of the backoff; null where `delays` are written out.
+    pub backoff: Option<super::backoff::Shape>,
+    /// The first wait; null where `delays` are written out.
+    #[serde(with = "optional_seconds")]
+    #[cfg_attr(test, schemars(with = "Option<f64>"))]
+    pub delay: Option<Duration>,
+    /// Growth of `exponential`; null where `delays` are written out.
+    pub multiplier: Option<f64>,
+    /// The waits written out, where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delays: Option<Vec<f64>>,
+    /// Cap on any wait.
+    #[serde(with = "seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
+    pub max_delay: Duration,
+    /// Kind of jitter.
+    pub jitter: String,
+    /// What makes the jitter repeatable.
+    pub seed: u64,
+    /// Limit on one attempt.
+    #[serde(with = "optional_seconds")]
+    #[cfg_attr(test, schemars(with = "Option<f64>"))]
+    pub timeout: Option<Duration>,
+    /// Limit on the silence of an attempt.
+    #[serde(with = "optional_seconds")]
+    #[cfg_attr(test, schemars(with = "Option<f64>"))]
+    pub idle_timeout: Option<Duration>,
+    /// Limit on the run.
+    #[serde(with = "optional_seconds")]
+    #[cfg_attr(test, schemars(with = "Option<f64>"))]
+    pub deadline: Option<Duration>,
+}
+
+/// An attempt began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttemptStarted {
+    /// Its number, from 1.
+    pub attempt: u64,
+    /// Why it began.
+    pub trigger: Trigger,
+    /// The command's process id; null if it could not be started.
+    pub pid: Option<u32>,
+    /// The time waited before it.
+    #[serde(with = "seconds")]
+    pub waited: Duration,
+}
+
+/// We began to end an attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttemptCut {
+    /// Its number.
+    pub attempt: u64,
+    /// What for.
+    pub ended_by: EndedBy,
+    /// The first signal that it was sent.
+    pub signal: Signal,
+    /// Time until SIGKILL.
+    #[serde(with = "seconds")]
+    pub kill_after: Duration,
+}
+
+/// An attempt ended and was judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttemptEnded {
+    /// Its number.
+    pub attempt: u64,
+    /// Time from its start.
+    #[serde(with = "seconds")]
+    pub elapsed: Duration,
+    /// How it ended.
+    #[serde(flatten)]
+    pub ending: Ending,
+    /// What the rules said of it.
+    #[serde(flatten)]
+    pub judgement: Judgement,
+    /// What it used.
+    #[serde(flatten)]
+    pub usage: Usage,
+}
+
+/// A wait began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RetryPlanned {
+    /// The attempt that ended.
+    pub attempt: u64,
+    /// The automatic retry that follows, from 1.
+    pub retry: u64,
+    /// The wait before it.
+    #[serde(with = "seconds")]
+    pub delay: Duration,
+}
+
+/// The run ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunStopped {
+    /// How.
+    pub outcome: Outcome,
+    /// The same in a sentence.
+    pub message: String,
+    /// Our own exit status, 128 and its number where we die of a signal.
+    pub exit_code: i32,
+    /// The part of a wait that was spent when the run ended in it.
+    #[serde(with = "seconds")]
+    pub waited: Duration,
+}
+
+keywords! {
+    /// How a run ended.
+    Outcome {
+        /// With a success.
+        Succeeded = "succeeded",
+        /// With a failure that will not pass.
+        Permanent = "permanent",
+        /// With no retry left.
+        Exhausted = "exhausted",
+        /// At the limit on the whole run.
+        Deadline = "deadline",
+        /// By a signal to us.
+        Interrupted = "interrupted",
+        /// The command could not be started.
+        NotStarted = "not-started",
+    }
+}
+
+keywords! {
+    /// What ended an attempt.
+    EndedBy {
+        /// It exited by itself.
+        Exit = "exit",
+        /// A signal that is none of ours killed it.
+        Signal = "signal",
+        /// Its limit.
+        Timeout = "timeout",
+        /// The limit on its silence.
+        IdleTimeout = "idle-timeout",
+        /// The limit on the run.
+        Deadline = "deadline",
+        /// Somebody stopped the run.
+        Stop = "stop",
+        /// It never began.
+        SpawnError = "spawn-error",
+        /// We died before it ended.
+        Lost = "lost",
+    }
+}
+
+keywords! {
+    /// Why an attempt began.
+    Trigger {
+        /// The run's first.
+        First = "first",
+        /// A retry of ours.
+        Retry = "retry",
+        /// Somebody asked for it.
+        Manual = "manual",
+        /// A new process goes on with an unended run.
+        Resumed = "resumed",
+        /// Another success is needed.
+        Consecutive = "consecutive",
+    }
+}
+
+keywords! {
+    /// What an ending means for the run.
+    Verdict {
+        /// The command did what it should.
+        Success = "success",
+        /// A failure that may pass.
+        Transient = "transient",
+        /// A failure that will not pass.
+        Permanent = "permanent",
+    }
+}
+
+keywords! {
+    /// Why a command could not be started.
+    SpawnErrorKind {
+        /// There is no such command.
+        NotFound = "not-found",
+        /// There is, but it cannot be executed.
+        NotExecutable = "not-executable",
+        /// The system lacks what it takes just now.
+        Resources = "resources",
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// What ended it.
+    pub ended_by: EndedBy,
+    /// The exit code that it left, 0 to 255.
+    pub exit_code: Option<i32>,
+    /// The signal that it died of.
+    pub signal: Option<Signal>,
+    /// Whether it left a core dump.
+    pub core_dumped: bool,
+    /// Why it could not be started, as a sentence.
+    pub error: Option<String>,
+    /// Why it could not be started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_kind: Option<SpawnErrorKind>,
+}
+
+/// What the rules said of an ending; all null where they were not asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// Success, transient or permanent.
+    pub verdict: Option<Verdict>,
+    /// One word.
+    pub reason: Option<String>,
+    /// The rule that decided.
+    pub rule: Option<String>,
+    /// Where that rule stands.
+    pub rule_origin: Option<String>,
+    /// The line of output that decided.
+    pub evidence: Option<String>,
+}
+
+/// What an attempt used, with the children it waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// CPU time in user mode; null if it never began.
+    #[serde(with = "optional_seconds")]
+    pub cpu_user: Option<Duration>,
+    /// CPU time in the kernel.
+    #[serde(with = "optional_seconds")]
+    pub cpu_system: Option<Duration>,
+    /// Peak resident memory of its largest process, in bytes.
+    pub max_rss: Option<u64>,
+}

@@ -1,0 +1,112 @@
+//! Deciding: given what happened, what is to be done. Pure: no clock, environment, file, terminal, source of
+//! chance or async.
+//!
+//! A [`Run`] is fed one [`Input`] at a time by [`Run::handle`] and answers with [`Action`]s, to be carried out in
+//! order. Then the caller waits for the next input or for the moment that [`Run::wakeup`] names, at which it
+//! feeds [`Input::Tick`]. A tick that comes early or twice does nothing.
+
+pub mod attempt;
+pub mod backoff;
+pub mod classify;
+pub mod event;
+pub mod exit;
+pub mod history;
+pub mod keyword;
+pub mod policy;
+pub mod run;
+pub mod signal;
+pub mod time;
+
+pub use run::Run;
+
+use event::{Record, SpawnErrorKind, Trigger, Usage};
+use signal::Signal;
+
+/// What the world tells a run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// Begin: the first input, once.
+    Begin,
+    /// The attempt that was to be started runs.
+    Started {
+        /// The command's process id.
+        pid: u32,
+    },
+    /// It could not be started.
+    CannotStart {
+        /// The kind of obstacle.
+        kind: SpawnErrorKind,
+        /// The obstacle in a sentence; fit to be shown.
+        error: String,
+    },
+    /// The attempt's processes have ended.
+    Exited {
+        /// How the command itself ended.
+        status: ExitStatus,
+        /// What it used.
+        usage: Usage,
+    },
+    /// A signal that tells us to stop.
+    Signal {
+        /// Which.
+        signal: Signal,
+        /// Who sent it.
+        sender: Sender,
+    },
+    /// Somebody wants the next attempt now: it ends a wait, and means nothing otherwise.
+    RetryNow,
+    /// Time has passed.
+    Tick,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// It exited.
+    Code(i32),
+    /// A signal killed it.
+    Signal {
+        /// Which.
+        signal: Signal,
+        /// Whether it left a core dump.
+        core_dumped: bool,
+    },
+}
+
+/// Who sent us a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// The terminal, to us and the command alike.
+    Keyboard,
+    /// A process, to us alone.
+    Process,
+}
+
+/// What a run orders, or tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Start the attempt, and answer with [`Input::Started`] or [`Input::CannotStart`].
+    Start {
+        /// Its number, from 1.
+        attempt: u64,
+        /// Why it begins.
+        trigger: Trigger,
+    },
+    /// Send the signal to all processes of the attempt.
+    Kill(Signal),
+    /// Pass on what happened.
+    Tell(Record),
+}
+
+/// What a wake-up is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The attempt's limit. On the active clock.
+    Timeout,
+    /// The run's limit. On the elapsed clock.
+    Deadline,
+    /// SIGKILL after the grace. On the active clock.
+    Grace,
+    /// The next attempt. On the elapsed clock.
+    Delay,
+}

@@ -1,0 +1,160 @@
+//! The policy of a run: complete and checked, nothing left to decide.
+//!
+//! Where its values came from is `config`'s.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::backoff::{Backoff, Waits};
+use super::classify::Rules;
+use super::event::PolicySummary;
+use super::exit::ExitCodes;
+use super::signal::Signal;
+use super::time::to_micros;
+
+/// A limit on retries after the first attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retries {
+    /// So many; 0 is a single attempt.
+    Limited(u64),
+    /// No limit.
+    Unlimited,
+}
+
+impl Retries {
+    /// Whether another retry may follow after `count` of them.
+    #[must_use]
+    pub fn allow_after(self, count: u64) -> bool {
+        match self {
+            Retries::Limited(limit) => count < limit,
+            Retries::Unlimited => true,
+        }
+    }
+
+    /// The number; none is without limit.
+    #[must_use]
+    pub fn limit(self) -> Option<u64> {
+        match self {
+            Retries::Limited(limit) => Some(limit),
+            Retries::Unlimited => None,
+        }
+    }
+}
+
+impl fmt::Display for Retries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Retries::Limited(limit) => limit.fmt(f),
+            Retries::Unlimited => f.write_str("unlimited"),
+        }
+    }
+}
+
+impl FromStr for Retries {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Retries, String> {
+        match text {
+            "unlimited" | "inf" => Ok(Retries::Unlimited),
+            _ => count(text).map(Retries::Limited).ok_or_else(|| {
+                "expected a whole number of retries, 0 or more, or `unlimited`".into()
+            }),
+        }
+    }
+}
+
+/// The same limit counted with the first attempt: at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempts(Retries);
+
+impl Attempts {
+    /// The retries after the first attempt.
+    #[must_use]
+    pub fn retries(self) -> Retries {
+        self.0
+    }
+}
+
+impl FromStr for Attempts {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Attempts, String> {
+        let retries = match text {
+            "unlimited" | "inf" => Some(Retries::Unlimited),
+            _ => count(text).and_then(|attempts| attempts.checked_sub(1)).map(Retries::Limited),
+        };
+        retries
+            .map(Attempts)
+            .ok_or_else(|| "expected a whole number of attempts, 1 or more, or `unlimited`".into())
+    }
+}
+
+impl fmt::Display for Attempts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Retries::Limited(limit) => limit.saturating_add(1).fmt(f),
+            Retries::Unlimited => f.write_str("unlimited"),
+        }
+    }
+}
+
+/// A whole number in digits alone: no sign, no spaces.
+fn count(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// Everything that decides about a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// The chosen policy, `none` without one.
+    pub name: String,
+    /// Where that is defined.
+    pub origin: String,
+    /// Limit on retries.
+    pub retries: Retries,
+    /// The waits.
+    pub backoff: Backoff,
+    /// Limit on one attempt.
+    pub timeout: Option<Duration>,
+    /// Limit on the whole run.
+    pub deadline: Option<Duration>,
+    /// Grace between the stop signal and SIGKILL; zero is SIGKILL at once.
+    pub kill_after: Duration,
+    /// What ends an attempt first.
+    pub stop_signal: Signal,
+    /// What an ending means.
+    pub rules: Rules,
+    /// Exit statuses that replace the ordinary ones.
+    pub exit_codes: ExitCodes,
+}
+
+impl Policy {
+    /// The policy as the history shows it, in the history's precision.
+    #[must_use]
+    pub fn summary(&self) -> PolicySummary {
+        let (shape, delay, multiplier, delays) = match &self.backoff.waits {
+            Waits::Grown { shape, delay, multiplier } => {
+                (Some(*shape), Some(to_micros(*delay)), Some(*multiplier), None)
+            }
+            Waits::Listed(delays) => {
+                (None, None, None, Some(delays.iter().map(Duration::as_secs_f64).collect()))
+            }
+        };
+        PolicySummary {
+            name: self.name.clone(),
+            origin: self.origin.clone(),
+            retries: self.retries.limit(),
+            backoff: shape,
+            delay,
+            multiplier,
+            delays,
+            max_delay: to_micros(self.backoff.max_delay),
+            jitter: self.backoff.jitter.to_string(),
+            seed: self.backoff.seed,
+            timeout: self.timeout.map(to_micros),
+            idle_timeout: None,
+            deadline: self.deadline.map(to_micros),
+        }
+    }
+}

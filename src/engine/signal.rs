@@ -1,0 +1,148 @@
+//! Signals by name and number.
+//!
+//! Only names: sending and receiving them is `unix`'s.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+use super::keyword::scalars;
+
+/// A signal number of this system. Shown, and written to JSON, by its name: `SIGTERM`, `SIGRTMIN+3`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Signal(i32);
+
+impl Signal {
+    /// A timer of alarm(2).
+    pub const ALRM: Signal = Signal(libc::SIGALRM);
+    /// Abort.
+    pub const ABRT: Signal = Signal(libc::SIGABRT);
+    /// Bad memory access.
+    pub const BUS: Signal = Signal(libc::SIGBUS);
+    /// Continue if stopped.
+    pub const CONT: Signal = Signal(libc::SIGCONT);
+    /// Arithmetic error.
+    pub const FPE: Signal = Signal(libc::SIGFPE);
+    /// The terminal went away.
+    pub const HUP: Signal = Signal(libc::SIGHUP);
+    /// Illegal instruction.
+    pub const ILL: Signal = Signal(libc::SIGILL);
+    /// Interrupt from the keyboard.
+    pub const INT: Signal = Signal(libc::SIGINT);
+    /// End at once; cannot be handled.
+    pub const KILL: Signal = Signal(libc::SIGKILL);
+    /// Quit from the keyboard.
+    pub const QUIT: Signal = Signal(libc::SIGQUIT);
+    /// Invalid memory reference.
+    pub const SEGV: Signal = Signal(libc::SIGSEGV);
+    /// Bad system call.
+    pub const SYS: Signal = Signal(libc::SIGSYS);
+    /// Please end.
+    pub const TERM: Signal = Signal(libc::SIGTERM);
+    /// Trace trap.
+    pub const TRAP: Signal = Signal(libc::SIGTRAP);
+    /// For the program's own use.
+    pub const USR1: Signal = Signal(libc::SIGUSR1);
+    /// For the program's own use, too.
+    pub const USR2: Signal = Signal(libc::SIGUSR2);
+    /// CPU time limit.
+    pub const XCPU: Signal = Signal(libc::SIGXCPU);
+    /// File size limit.
+    pub const XFSZ: Signal = Signal(libc::SIGXFSZ);
+
+    /// Other spellings that `kill -l` of common systems knows.
+    const ALIASES: [(&'static str, i32); 4] = [
+        ("SIGIOT", libc::SIGABRT),
+        ("SIGCLD", libc::SIGCHLD),
+        ("SIGPOLL", libc::SIGIO),
+        ("SIGUNUSED", libc::SIGSYS),
+    ];
+
+    /// The signal of that number, if the system has it.
+    #[must_use]
+    pub fn new(number: i32) -> Option<Signal> {
+        (1..=libc::SIGRTMAX()).contains(&number).then_some(Signal(number))
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(self) -> i32 {
+        self.0
+    }
+
+    /// The exit status by which shells show a death by this signal: 128 and its number.
+    #[must_use]
+    pub fn exit_code(self) -> i32 {
+        128 + self.0
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = signal_hook::low_level::signal_name(self.0) {
+            return f.write_str(name);
+        }
+        match self.0 {
+            libc::SIGSTKFLT => f.write_str("SIGSTKFLT"),
+            libc::SIGPWR => f.write_str("SIGPWR"),
+            number if number == libc::SIGRTMIN() => f.write_str("SIGRTMIN"),
+            number if number > libc::SIGRTMIN() => {
+                write!(f, "SIGRTMIN+{}", number - libc::SIGRTMIN())
+            }
+            number => write!(f, "SIG{number}"),
+        }
+    }
+}
+
+impl FromStr for Signal {
+    type Err = String;
+
+    /// Takes a name in any case, with or without `SIG`, or a number.
+    fn from_str(text: &str) -> Result<Signal, String> {
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        if is_number && let Ok(number) = text.parse::<i32>() {
+            return Signal::new(number)
+                .ok_or_else(|| format!("expected a signal number from 1 to {}", libc::SIGRTMAX()));
+        }
+        let name = text.to_ascii_uppercase();
+        let name = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
+        if let Some((_, number)) = Signal::ALIASES.iter().find(|(alias, _)| *alias == name) {
+            return Ok(Signal(*number));
+        }
+        (1..=libc::SIGRTMAX()).map(Signal).find(|signal| signal.to_string() == name).ok_or_else(
+            || "expected a signal: a name such as `TERM` or `SIGTERM`, or a number".into(),
+        )
+    }
+}
+
+impl Serialize for Signal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+scalars!(Signal);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_signal_has_a_name_that_reads_back() {
+        for number in 1..=libc::SIGRTMAX() {
+            let signal = Signal(number);
+            assert_eq!(signal.to_string().parse(), Ok(signal));
+        }
+    }
+
+    #[test]
+    fn names_are_read_in_any_case_and_without_sig() {
+        for text in ["TERM", "term", "SIGTERM", "sigterm", "15"] {
+            assert_eq!(text.parse(), Ok(Signal::TERM), "{text}");
+        }
+        for text in ["", "SIG", "0", "-1", "65", "TERMINATE", "SIGSIGTERM"] {
+            assert!(text.parse::<Signal>().is_err(), "{text}");
+        }
+    }
+}

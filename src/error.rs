@@ -1,0 +1,99 @@
+//! Errors of retryrun itself: what went wrong, and the exit status of each kind.
+//!
+//! A command that fails is no error: that is what the engine judges.
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+
+use crate::engine::exit::Exit;
+
+/// What can go wrong with retryrun itself. Each message is one sentence that names the culprit.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line or the environment says something that cannot be.
+    #[error("{0}")]
+    Usage(String),
+    /// A configuration file says something that cannot be.
+    #[error("{}:{}:{}: {}", .0.path.display(), .0.line, .0.column, .0.message)]
+    Config(Box<Fault>),
+    /// A file could not be read or written.
+    #[error("cannot {action} {}: {}", path.display(), crate::unix::spawn::reason(source))]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The system refused what supervising needs.
+    #[error("cannot {action}: {}", crate::unix::spawn::reason(source))]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// A fault in a file, with its place.
+#[derive(Debug)]
+pub struct Fault {
+    path: PathBuf,
+    line: usize,
+    column: usize,
+    message: String,
+    text: String,
+    span: Range<usize>,
+}
+
+impl Error {
+    /// A fault at a place of a file, given in bytes; a place outside of the text is its end.
+    #[must_use]
+    pub fn fault(path: &Path, text: &str, span: Option<Range<usize>>, message: String) -> Error {
+        let clamp = |index: usize| {
+            (0..=index.min(text.len()))
+                .rev()
+                .find(|index| text.is_char_boundary(*index))
+                .unwrap_or(0)
+        };
+        let span = span.map_or(text.len()..text.len(), |span| clamp(span.start)..clamp(span.end));
+        let (line, column) = line_and_column(text, span.start);
+        let (path, text) = (path.to_owned(), text.to_owned());
+        Error::Config(Box::new(Fault { path, line, column, message, text, span }))
+    }
+
+    /// Our exit status for it.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Error::Usage(_) | Error::Config(_) | Error::File { .. } | Error::System { .. } => {
+                Exit::FAILED
+            }
+        }
+    }
+
+    /// Lines that show the place of a fault, with a caret under it; none for other errors.
+    #[must_use]
+    pub fn excerpt(&self) -> Vec<String> {
+        let Error::Config(fault) = self else { return Vec::new() };
+        let annotation = AnnotationKind::Primary.span(fault.span.clone());
+        let snippet = Snippet::source(&fault.text).annotation(annotation);
+        let group = Level::ERROR.no_name().primary_title("").element(snippet);
+        let rendered = Renderer::plain().render(&[group]);
+        // The first line is the title, which our own message replaces.
+        rendered.lines().skip(1).map(str::to_owned).collect()
+    }
+}
+
+/// Line and column of a place, from 1; columns count characters.
+#[must_use]
+pub fn line_and_column(text: &str, place: usize) -> (usize, usize) {
+    let before = text.get(..place).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
+    (before.matches('\n').count() + 1, column)
+}

@@ -1,0 +1,169 @@
+//! retryrun: runs a command and, when it fails in a way that may pass, runs it again.
+//!
+//! In reading order: [`engine`] decides, and is pure; its events are the vocabulary of everything else. [`driver`] carries a run
+//! through the world with [`child`], one attempt's processes, and [`unix`], all system calls. [`report`] tells people and
+//! programs. [`cli`] and [`config`] turn a command line into the engine's policy; [`redact`] masks secrets; [`generate`] holds
+//! the files that come with the program; [`error`] is what can go wrong with retryrun itself.
+
+pub mod child;
+pub mod cli;
+pub mod config;
+pub mod driver;
+pub mod engine;
+pub mod error;
+pub mod generate;
+pub mod redact;
+pub mod report;
+pub mod unix;
+
+use std::ffi::{CString, OsString};
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::ffi::OsStringExt;
+
+use anstream::ColorChoice;
+use tracing_subscriber::filter::LevelFilter;
+
+use cli::{Args, Request};
+use config::environment::Environment;
+use config::value::{Color, HistoryWhen, LogFormat};
+use config::{Call, Reporting, Resolved, explain};
+use engine::Run;
+use engine::event::RunStarted;
+use engine::exit::Exit;
+use error::Error;
+use redact::Redactor;
+use report::Sinks;
+use report::json::HistoryPrinter;
+use report::log::{Log, Options};
+use report::text::harmless;
+use unix::clock;
+
+/// Does what a command line asks for, and answers how the process is to end. `words` begin with our own name.
+#[must_use]
+pub fn run(words: Vec<OsString>, environment: Environment) -> Exit {
+    match answer(words, environment) {
+        Ok(exit) => exit,
+        Err(error) => {
+            let excerpt: String =
+                error.excerpt().iter().map(|line| format!("\n{}", harmless(line))).collect();
+            let text = format!("retryrun: {}{excerpt}\n", harmless(&error.to_string()));
+            // If stderr takes nothing, there is nobody left to tell; the exit status still does.
+            let _unheard = io::stderr().write_all(text.as_bytes());
+            error.exit()
+        }
+    }
+}
+
+fn answer(words: Vec<OsString>, environment: Environment) -> Result<Exit, Error> {
+    let args = match cli::parse(words)? {
+        Request::Print(text) => return print(&text),
+        Request::Call(args) => *args,
+    };
+    if let Some(kind) = args.generate {
+        return print(generate::text(kind));
+    }
+    let Args { settings, explain, json, command, .. } = args;
+    // 32 bits of chance are enough, and every JSON reader holds them exactly.
+    let seed = random()? >> 32;
+    let call = Call {
+        flags: settings,
+        environment: &environment,
+        command: &command,
+        now: clock::timestamp(),
+        random_seed: seed,
+    };
+    let resolved = call.resolve()?;
+    if explain {
+        let redactor = Redactor::new(&resolved.reporting.redact, &environment)?;
+        let resolved = resolved.with_masked_texts(|text| redactor.mask(text));
+        return print(&if json { explain::json(&resolved) } else { explain::text(&resolved) });
+    }
+    execute(resolved, command, environment)
+}
+
+/// Prints an answer to stdout.
+fn print(text: &str) -> Result<Exit, Error> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(Exit::Code(0)),
+        // Whoever read it has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Code(0)),
+        Err(source) => Err(Error::System { action: "write to stdout", source }),
+    }
+}
+
+/// Runs the command.
+fn execute(
+    resolved: Resolved,
+    command: Vec<OsString>,
+    environment: Environment,
+) -> Result<Exit, Error> {
+    let redactor = Redactor::new(&resolved.reporting.redact, &environment)?;
+    let shown: Vec<String> =
+        command.iter().map(|word| redactor.mask(&word.to_string_lossy())).collect();
+    let identity = RunStarted {
+        run_id: format!("{:016x}", random()?),
+        command: shown.clone(),
+        cwd: std::env::current_dir().ok().map(|folder| redactor.mask(&folder.to_string_lossy())),
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        policy: resolved.policy.summary(),
+        max_retries: resolved.policy.retries.limit(),
+    };
+    let words = command.into_iter().map(|word| {
+        CString::new(word.into_vec()).map_err(|error| {
+            Error::Usage(format!("a word of the command holds a zero byte: {:?}", error.into_vec()))
+        })
+    });
+    let command = driver::Command {
+        words: words.collect::<Result<_, _>>()?,
+        shown_name: shown.into_iter().next().unwrap_or_default(),
+        environment,
+    };
+    let run = Run::new(resolved.policy, identity, clock::timestamp());
+    driver::drive(run, command, sinks(&resolved.reporting))
+}
+
+fn sinks(reporting: &Reporting) -> Sinks {
+    let filter = match (reporting.quiet, reporting.verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (false, true) => LevelFilter::DEBUG,
+        (false, false) => LevelFilter::INFO,
+    };
+    let mut sinks = Sinks::default();
+    sinks.add(Log::new(
+        io::stderr(),
+        Options {
+            json: reporting.log_format == LogFormat::Json,
+            color: is_coloured(reporting.color),
+            filter,
+        },
+    ));
+    if reporting.history != HistoryWhen::Never {
+        sinks.add(HistoryPrinter {
+            writer: io::stderr(),
+            indented: io::stderr().is_terminal(),
+            on_success: reporting.history == HistoryWhen::Always,
+            filter,
+        });
+    }
+    sinks
+}
+
+fn is_coloured(color: Color) -> bool {
+    match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => anstream::AutoStream::choice(&io::stderr()) != ColorChoice::Never,
+    }
+}
+
+/// Random bits of the kernel.
+#[expect(clippy::disallowed_methods, reason = "the one place where chance is drawn")]
+fn random() -> Result<u64, Error> {
+    getrandom::u64().map_err(|error| Error::System {
+        action: "draw random bits",
+        source: io::Error::other(error),
+    })
+}

@@ -1,0 +1,154 @@
+//! Masking secrets in text of others before it enters our records: command words, folders, messages of the system.
+//!
+//! It happens at the door, so that every report gets masked text, and our own words and numbers are never touched.
+
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+
+use regex_automata::hybrid::regex::{Cache, Regex};
+
+use crate::config::environment::Environment;
+use crate::config::value::Pattern;
+use crate::error::Error;
+
+/// What stands in place of a secret.
+const MASK: &str = "***";
+
+/// Variables whose names hold one of these have values to be masked...
+const SECRET_NAMES: [&str; 4] = ["TOKEN", "SECRET", "PASSWORD", "KEY"];
+
+/// ...if they have at least so many characters: a shorter one would mask ordinary words.
+const MIN_SECRET: usize = 6;
+
+/// Masks text.
+pub struct Redactor {
+    patterns: Vec<Regex>,
+    secrets: Vec<&'static str>,
+}
+
+impl Redactor {
+    /// Masks what matches one of the patterns, secrets of the environment, and passwords in URLs.
+    ///
+    /// # Errors
+    /// A pattern that cannot be compiled.
+    pub fn new(patterns: &[Pattern], environment: &Environment) -> Result<Redactor, Error> {
+        let compiled = patterns.iter().map(|pattern| {
+            pattern.compile().map_err(|error| Error::Usage(format!("redact: `{pattern}`: {error}")))
+        });
+        let secrets =
+            environment.variables().filter(|(name, _)| is_secret(name)).filter_map(|(_, value)| {
+                let value = std::str::from_utf8(value.as_bytes()).ok()?;
+                (value.chars().count() >= MIN_SECRET).then_some(value)
+            });
+        Ok(Redactor { patterns: compiled.collect::<Result<_, _>>()?, secrets: secrets.collect() })
+    }
+
+    /// The text with every secret in it masked.
+    #[must_use]
+    pub fn mask(&self, text: &str) -> String {
+        let mut spans: Vec<Range<usize>> = Vec::new();
+        for secret in &self.secrets {
+            spans.extend(text.match_indices(secret).map(|(start, _)| start..start + secret.len()));
+        }
+        spans.extend(url_passwords(text));
+        for pattern in &self.patterns {
+            spans.extend(matches(pattern, text));
+        }
+        spans.sort_by_key(|span| span.start);
+        replace(text, &spans)
+    }
+}
+
+fn is_secret(name: &[u8]) -> bool {
+    let name = String::from_utf8_lossy(name).to_ascii_uppercase();
+    SECRET_NAMES.iter().any(|secret| name.contains(secret))
+}
+
+/// The matches of a pattern that are not empty, widened to whole characters: patterns work on bytes.
+fn matches(pattern: &Regex, text: &str) -> Vec<Range<usize>> {
+    let mut cache = Cache::new(pattern);
+    let found = pattern.find_iter(&mut cache, text).map(|found| found.range());
+    let widen = |span: Range<usize>| {
+        let is_boundary = |index: &usize| text.is_char_boundary(*index);
+        let start = (0..=span.start).rev().find(is_boundary).unwrap_or(0);
+        let end = (span.end..=text.len()).find(is_boundary).unwrap_or(text.len());
+        start..end
+    };
+    found.filter(|span| !span.is_empty()).map(widen).collect()
+}
+
+/// The passwords of URLs: `scheme://user:PASSWORD@host`, by RFC 3986, 3.2.1. What stands between the colon and the last `@` before
+/// the path is taken, since passwords with an unescaped `@` are common.
+fn url_passwords(text: &str) -> Vec<Range<usize>> {
+    let authorities = text.match_indices("://").map(|(start, separator)| start + separator.len());
+    authorities
+        .filter_map(|start| {
+            let rest = text.get(start..)?;
+            let end = rest.find(|c: char| matches!(c, '/' | '?' | '#') || c.is_whitespace());
+            let authority = rest.get(..end.unwrap_or(rest.len()))?;
+            let at = authority.rfind('@')?;
+            let colon = authority.get(..at)?.find(':')?;
+            (colon + 1 < at).then_some(start + colon + 1..start + at)
+        })
+        .collect()
+}
+
+/// Replaces spans, sorted by their start, that may touch or overlap: then they share one mask.
+fn replace(text: &str, spans: &[Range<usize>]) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut done = 0;
+    for span in spans {
+        if span.start > done || (span.start == done && !masked.ends_with(MASK)) {
+            masked.push_str(text.get(done..span.start).unwrap_or_default());
+            masked.push_str(MASK);
+        }
+        done = done.max(span.end);
+    }
+    masked.push_str(text.get(done..).unwrap_or_default());
+    masked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redactor(patterns: &[&str]) -> Redactor {
+        let patterns: Vec<Pattern> =
+            patterns.iter().map(|pattern| pattern.parse().expect("a pattern")).collect();
+        let environment = Environment::new(vec![
+            c"API_TOKEN=tok-12345",
+            c"my_password=hunter2",
+            c"SHORT_KEY=abc",
+            c"HOME=/home/me",
+        ]);
+        Redactor::new(&patterns, &environment).expect("patterns that compile")
+    }
+
+    #[test]
+    fn secrets_of_the_environment_are_masked() {
+        let mask = |text| redactor(&[]).mask(text);
+        assert_eq!(mask("-H tok-12345, hunter2!"), "-H ***, ***!");
+        assert_eq!(mask("abc /home/me"), "abc /home/me");
+    }
+
+    #[test]
+    fn passwords_in_urls_are_masked() {
+        let mask = |text| redactor(&[]).mask(text);
+        assert_eq!(mask("http://u:pw@h/p?x=a:b@c"), "http://u:***@h/p?x=a:b@c");
+        assert_eq!(mask("a redis://:s@c@h:1/0 b"), "a redis://:***@h:1/0 b");
+        for text in ["http://h:80/a@b", "http://u@h", "http://u:@h", "://", "x://é:"] {
+            assert_eq!(mask(text), text);
+        }
+    }
+
+    #[test]
+    fn patterns_work_on_bytes_and_keep_text_whole() {
+        let mask = |patterns: &[&str], text| redactor(patterns).mask(text);
+        assert_eq!(mask(&["b+"], "abba"), "a***a");
+        assert_eq!(mask(&["x*"], "abc"), "abc");
+        assert_eq!(mask(&[r"\xa9"], "né!"), "n***!");
+        assert_eq!(mask(&["ab", "bc"], "xabcx"), "x***x");
+        assert_eq!(mask(&["a"], "aab"), "***b");
+        assert_eq!(mask(&[""], "abc"), "abc");
+    }
+}

@@ -1,0 +1,86 @@
+//! The clocks of a run, and the alarm that ends a wait.
+//!
+//! The one place where time is read.
+
+use std::io;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::readable::Readable;
+use crate::engine::time::{Time, Timestamp};
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
+    timerfd_create, timerfd_settime,
+};
+
+/// Calendar time now: a label.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the one place where the calendar is read")]
+pub fn timestamp() -> Timestamp {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    Timestamp::since_epoch(now.unwrap_or_default())
+}
+
+/// Measures a run from its beginning.
+pub struct Clock {
+    began: Time,
+}
+
+impl Clock {
+    /// A clock that begins now.
+    #[must_use]
+    pub fn start() -> Clock {
+        Clock { began: read() }
+    }
+
+    /// The present moment of the run.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        let now = read();
+        Time {
+            active: now.active.saturating_sub(self.began.active),
+            elapsed: now.elapsed.saturating_sub(self.began.elapsed),
+        }
+    }
+}
+
+fn read() -> Time {
+    let duration = |id| {
+        let time = clock_gettime(id);
+        Duration::try_from(time).unwrap_or_default()
+    };
+    Time { active: duration(ClockId::Monotonic), elapsed: duration(ClockId::Boottime) }
+}
+
+/// Wakes us once after a while, also when the machine slept in between.
+pub struct Alarm(Readable);
+
+impl Alarm {
+    /// An alarm that is not set.
+    ///
+    /// # Errors
+    /// Descriptors are lacking.
+    pub fn new() -> io::Result<Alarm> {
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        Ok(Alarm(Readable::new(timerfd_create(TimerfdClockId::Boottime, flags)?)?))
+    }
+
+    /// Sets it; what was set before is forgotten.
+    ///
+    /// # Errors
+    /// Those of timerfd_settime(2), none of which apply.
+    pub fn set(&self, after: Duration) -> io::Result<()> {
+        // A century is as good as never, and fits every kernel. Zero would unset it.
+        let after = after.clamp(Duration::from_nanos(1), Duration::from_secs(100 * 366 * 86_400));
+        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let it_value = Timespec::try_from(after).unwrap_or(zero);
+        let time = Itimerspec { it_interval: zero, it_value };
+        timerfd_settime(self.0.fd(), TimerfdTimerFlags::empty(), &time)?;
+        Ok(())
+    }
+
+    /// Waits until it rings.
+    pub async fn rings(&self) {
+        // It fails only while the runtime shuts down.
+        let _expirations = self.0.read(&mut [0u8; 8]).await;
+    }
+}

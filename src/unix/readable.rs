@@ -1,0 +1,48 @@
+//! A descriptor of ours whose readability the event loop waits for.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use tokio::io::unix::AsyncFd;
+
+/// A non-blocking descriptor in the event loop.
+pub(super) struct Readable(AsyncFd<OwnedFd>);
+
+impl Readable {
+    /// Registers a descriptor that was opened non-blocking.
+    ///
+    /// # Errors
+    /// The kernel lacks the memory for it.
+    pub(super) fn new(fd: OwnedFd) -> io::Result<Readable> {
+        // SAFETY: an OwnedFd is open, stays open and stays the same one as long as it is owned, and it is owned
+        // by what is made here.
+        let registered = unsafe { AsyncFd::register(fd) };
+        Ok(Readable(registered?))
+    }
+
+    /// The descriptor.
+    pub(super) fn fd(&self) -> &OwnedFd {
+        self.0.get_ref()
+    }
+
+    /// Waits until it can be read, or has ended.
+    pub(super) async fn ready(&self) {
+        // It fails only while the runtime shuts down.
+        let _ready = self.0.readable().await;
+    }
+
+    /// Reads once, as soon as there is something to read.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub(super) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut ready = self.0.readable().await?;
+            let read = ready
+                .try_io(|fd| rustix::io::read(fd.get_ref(), &mut *buffer).map_err(io::Error::from));
+            if let Ok(read) = read {
+                return read;
+            }
+        }
+    }
+}

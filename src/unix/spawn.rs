@@ -1,0 +1,247 @@
+//! Starting a process: our own fork and exec.
+//!
+//! Not posix_spawn or vfork: a stop from the keyboard between vfork and exec leaves the parent in an uninterruptible
+//! sleep. What the command is given differs from what we were given only by its environment.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::fs::File;
+use std::io::{self, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::ptr;
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Pid;
+
+use super::readable::Readable;
+use super::start::{OURS_ALONE, Start, set_disposition};
+use crate::engine::event::SpawnErrorKind;
+use crate::engine::signal::Signal;
+
+/// How often exec is tried while somebody writes to the file, and the pause between.
+const TEXT_BUSY_TRIES: u32 = 10;
+const TEXT_BUSY_PAUSE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+
+/// The process group of a new process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Ours: what the terminal sends to us reaches both.
+    Inherited,
+    /// Its own: what is sent to our group reaches it once, through us.
+    New,
+}
+
+/// A command's words and its whole environment, as C strings.
+pub struct Program<'a> {
+    /// The command and its arguments.
+    pub words: &'a [CString],
+    /// Entries, usually `NAME=VALUE`.
+    pub environment: Vec<&'a CStr>,
+}
+
+/// A process that is about to execute a program.
+pub struct Starting {
+    pid: Pid,
+    failure: Readable,
+}
+
+/// Why a program could not be started.
+#[derive(Debug)]
+pub struct SpawnError {
+    /// The kind of obstacle.
+    pub kind: SpawnErrorKind,
+    /// The obstacle in a few words.
+    pub reason: String,
+}
+
+impl Starting {
+    /// Forks, and lets the new process execute the program.
+    ///
+    /// # Errors
+    /// A lack of processes, memory or descriptors.
+    pub fn spawn(program: &Program<'_>, group: Group) -> io::Result<Starting> {
+        let (failure, report) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let failure = Readable::new(failure)?;
+        let words = pointers(program.words.iter().map(CString::as_c_str));
+        let environment = pointers(program.environment.iter().copied());
+        let parent = rustix::process::getpid();
+        // Before the fork: a signal that came between would find a process that nobody knows.
+        let mask = block_all_signals();
+        // SAFETY: the process has a single thread here, or others that hold no lock which the child takes: until
+        // exec the child calls only async-signal-safe functions.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: we are the child of a fork, and both arrays are null-terminated.
+            unsafe { execute(&words, &environment, group, parent, report.as_raw_fd()) }
+        }
+        let forked = if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(pid) };
+        if let (Ok(pid), Group::New) = (&forked, group) {
+            // The child does the same: whoever comes first, nobody finds it in our group. It fails after the exec.
+            // SAFETY: plain numbers.
+            unsafe { libc::setpgid(*pid, *pid) };
+        }
+        restore_signals(&mask);
+        let pid = Pid::from_raw(forked?).ok_or(io::ErrorKind::Other)?;
+        Ok(Starting { pid, failure })
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Waits until the program runs, or says why it does not; then its process is about to exit.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn executed(&self, program: &CStr) -> Result<(), SpawnError> {
+        let mut errno = [0u8; 4];
+        match self.failure.read(&mut errno).await {
+            // Four bytes are written at once or not at all.
+            Ok(4) => Err(SpawnError::of(i32::from_ne_bytes(errno), program)),
+            // The pipe was closed by exec.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+}
+
+fn pointers<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*const libc::c_char> {
+    strings.map(CStr::as_ptr).chain([ptr::null()]).collect()
+}
+
+/// The child's part: becomes the program, or reports the error number and exits.
+///
+/// # Safety
+/// Only in the child of a fork; `words` and `environment` are null-terminated arrays of C strings.
+unsafe fn execute(
+    words: &[*const libc::c_char],
+    environment: &[*const libc::c_char],
+    group: Group,
+    parent: Pid,
+    report: libc::c_int,
+) -> ! {
+    // SAFETY: all functions are async-signal-safe; the arrays are as the caller promises.
+    unsafe {
+        if group == Group::New {
+            libc::setpgid(0, 0);
+        }
+        // If we are killed outright, so is the command. The signal is lost if we died before.
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        if libc::getppid() != parent.as_raw_nonzero().get() {
+            libc::raise(libc::SIGKILL);
+        }
+        let start = Start::get();
+        for number in OURS_ALONE {
+            let ignored = Signal::new(number).is_some_and(|signal| start.ignored(signal));
+            set_disposition(number, if ignored { libc::SIG_IGN } else { libc::SIG_DFL });
+        }
+        for (fd, closed) in (0..).zip(start.closed()) {
+            if closed {
+                libc::close(fd);
+            }
+        }
+        libc::sigprocmask(libc::SIG_SETMASK, start.mask(), ptr::null_mut());
+        let mut errno = libc::ENOENT;
+        for _ in 0..TEXT_BUSY_TRIES {
+            // Searches PATH, and runs a file without `#!` by /bin/sh, as shells do.
+            libc::execvpe(*words.as_ptr(), words.as_ptr(), environment.as_ptr());
+            errno = *libc::__errno_location();
+            if errno != libc::ETXTBSY {
+                break;
+            }
+            libc::nanosleep(&TEXT_BUSY_PAUSE, ptr::null_mut());
+        }
+        let bytes = errno.to_ne_bytes();
+        libc::write(report, bytes.as_ptr().cast(), bytes.len());
+        libc::_exit(127)
+    }
+}
+
+fn block_all_signals() -> libc::sigset_t {
+    let (mut all, mut old) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+    // SAFETY: sigfillset initialises the one, sigprocmask the other; neither can fail with these arguments.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), old.as_mut_ptr());
+        old.assume_init()
+    }
+}
+
+fn restore_signals(mask: &libc::sigset_t) {
+    // SAFETY: the mask was written by sigprocmask.
+    unsafe {
+        libc::sigprocmask(libc::SIG_SETMASK, mask, ptr::null_mut());
+    }
+}
+
+impl SpawnError {
+    fn of(errno: i32, program: &CStr) -> SpawnError {
+        if errno == libc::ENOENT
+            && let Some(file) = find(program)
+        {
+            // The kernel says ENOENT for what the file needs as well.
+            return SpawnError {
+                kind: SpawnErrorKind::NotExecutable,
+                reason: missing_interpreter(&file),
+            };
+        }
+        SpawnError::from(io::Error::from_raw_os_error(errno))
+    }
+}
+
+impl From<io::Error> for SpawnError {
+    fn from(error: io::Error) -> SpawnError {
+        const PASSING: [i32; 5] =
+            [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE, libc::ETXTBSY];
+        let kind = match error.raw_os_error() {
+            Some(libc::ENOENT) => SpawnErrorKind::NotFound,
+            Some(errno) if PASSING.contains(&errno) => SpawnErrorKind::Resources,
+            Some(_) | None => SpawnErrorKind::NotExecutable,
+        };
+        SpawnError { kind, reason: reason(&error) }
+    }
+}
+
+/// The system's words for an error, without the number that Rust adds.
+#[must_use]
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text.get(..end).unwrap_or(&text).to_owned(),
+        None => text,
+    }
+}
+
+/// The file that exec would have taken, if there is one.
+fn find(program: &CStr) -> Option<PathBuf> {
+    let name = Path::new(OsStr::from_bytes(program.to_bytes()));
+    if name.as_os_str().is_empty() {
+        return None;
+    }
+    if program.to_bytes().contains(&b'/') {
+        return name.exists().then(|| name.to_owned());
+    }
+    let path = super::start::environment()
+        .into_iter()
+        .find_map(|entry| entry.to_bytes().strip_prefix(b"PATH="))?;
+    std::env::split_paths(OsStr::from_bytes(path))
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}
+
+fn missing_interpreter(file: &Path) -> String {
+    let mut head = [0u8; 256];
+    let length = File::open(file).and_then(|mut file| file.read(&mut head)).unwrap_or(0);
+    let line = head.get(..length).and_then(|head| head.split(|byte| *byte == b'\n').next());
+    match line.and_then(|line| line.strip_prefix(b"#!")) {
+        Some(rest) => {
+            let rest = String::from_utf8_lossy(rest);
+            let interpreter = rest.split_whitespace().next().unwrap_or_default();
+            format!("its interpreter `{interpreter}` is missing")
+        }
+        None => "a file that it needs to start is missing".to_owned(),
+    }
+}

@@ -1,0 +1,130 @@
+//! What we were started with: signal dispositions and mask, closed descriptors, environment.
+//!
+//! Noted before Rust's runtime alters any of it, so that the command can be given the same.
+
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::OnceLock;
+
+use crate::engine::signal::Signal;
+
+/// What we were started with.
+pub struct Start {
+    ignored: Vec<Signal>,
+    mask: libc::sigset_t,
+    closed: [bool; 3],
+}
+
+static START: OnceLock<Start> = OnceLock::new();
+
+/// Signals whose disposition we change for ourselves alone: a closed pipe and a full file must be errors, and an
+/// inherited SIG_IGN for SIGCHLD would let the command's exit status get lost.
+pub(super) const OURS_ALONE: [libc::c_int; 3] = [libc::SIGPIPE, libc::SIGXFSZ, libc::SIGCHLD];
+
+// Rust's runtime ignores SIGPIPE and opens closed standard descriptors before `main`; the loader calls this earlier.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static NOTE: extern "C" fn() = note;
+
+extern "C" fn note() {
+    START.get_or_init(Start::read);
+}
+
+impl Start {
+    /// What was noted.
+    #[must_use]
+    pub fn get() -> &'static Start {
+        START.get_or_init(Start::read)
+    }
+
+    fn read() -> Start {
+        let mut mask = MaybeUninit::uninit();
+        // SAFETY: with a null set the mask is only read, into a place of the right type; the call cannot fail.
+        let mask = unsafe {
+            libc::sigprocmask(libc::SIG_BLOCK, ptr::null(), mask.as_mut_ptr());
+            mask.assume_init()
+        };
+        // SAFETY: F_GETFD only asks whether the descriptor is open.
+        let is_closed = |fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1;
+        Start {
+            ignored: (1..=libc::SIGRTMAX())
+                .filter(|number| is_ignored(*number))
+                .filter_map(Signal::new)
+                .collect(),
+            mask,
+            closed: [is_closed(0), is_closed(1), is_closed(2)],
+        }
+    }
+
+    /// Whether the signal was ignored: then it stays so, and nobody handles it.
+    #[must_use]
+    pub fn ignored(&self, signal: Signal) -> bool {
+        self.ignored.contains(&signal)
+    }
+
+    /// The signal mask.
+    pub(super) fn mask(&self) -> &libc::sigset_t {
+        &self.mask
+    }
+
+    /// Which of the descriptors 0 to 2 were closed.
+    pub(super) fn closed(&self) -> [bool; 3] {
+        self.closed
+    }
+}
+
+fn is_ignored(number: libc::c_int) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: with a null new action the old one is only read, into a place of the right type, which is looked at
+    // only if the call succeeded.
+    unsafe {
+        libc::sigaction(number, ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// Sets up the process's own signals for supervising: see `OURS_ALONE`; stop signals that were blocked at our start
+/// are unblocked.
+pub fn prepare(stop_signals: &[Signal]) {
+    set_disposition(libc::SIGPIPE, libc::SIG_IGN);
+    set_disposition(libc::SIGXFSZ, libc::SIG_IGN);
+    set_disposition(libc::SIGCHLD, libc::SIG_DFL);
+    // SAFETY: the set is initialised by sigemptyset before it is used; none of the calls can fail with these
+    // arguments.
+    unsafe {
+        let mut set = MaybeUninit::uninit();
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in stop_signals {
+            libc::sigaddset(set.as_mut_ptr(), signal.number());
+        }
+        libc::sigprocmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
+    }
+}
+
+/// Async-signal-safe.
+pub(super) fn set_disposition(number: libc::c_int, disposition: libc::sighandler_t) {
+    // SAFETY: SIG_IGN and SIG_DFL are the only dispositions ever passed; they run no code of ours.
+    unsafe {
+        libc::signal(number, disposition);
+    }
+}
+
+/// The environment as it was given, also entries that are no `NAME=VALUE`.
+#[must_use]
+pub fn environment() -> Vec<&'static CStr> {
+    unsafe extern "C" {
+        static environ: *const *const libc::c_char;
+    }
+    let mut entries = Vec::new();
+    // SAFETY: environ is a null-terminated array of C strings. Nothing in this program changes the environment,
+    // so that the strings live as long as the process.
+    unsafe {
+        let mut entry = environ;
+        while !entry.is_null() && !(*entry).is_null() {
+            entries.push(CStr::from_ptr(*entry));
+            entry = entry.add(1);
+        }
+    }
+    entries
+}

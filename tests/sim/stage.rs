@@ -1,0 +1,237 @@
+//! Plays a script against the engine on a simulated clock, as the driver would in the world, and writes down
+//! every order and every record.
+
+use std::time::Duration;
+
+use retryrun::engine::event::{Event, Record, Usage, Verdict};
+use retryrun::engine::history::Attempt;
+use retryrun::engine::signal::Signal;
+use retryrun::engine::time::{Time, human};
+use retryrun::engine::{Action, ExitStatus, Input, Sender, Why};
+
+use super::{Command, Happening, Played, Reaction, Script, secs};
+
+/// Process id of the first attempt's command; each further one has the next.
+const FIRST_PID: u32 = 4712;
+
+/// A script being played.
+pub(super) struct Stage {
+    script: Script,
+    now: Time,
+    running: Option<Running>,
+    started: usize,
+    happened: usize,
+    played: Played,
+}
+
+/// A command that runs; it ends by the active clock, since it sleeps when the machine does.
+struct Running {
+    ends: Option<(Duration, ExitStatus)>,
+    reaction: Reaction,
+}
+
+/// What comes next; of what comes at the same moment the first, since a wake-up is always a little late.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Next {
+    CommandEnds,
+    Happening,
+    Wakeup,
+}
+
+impl Stage {
+    /// The script before its begin.
+    pub(super) fn new(script: Script) -> Stage {
+        let run = script.run();
+        Stage {
+            script,
+            now: Time::default(),
+            running: None,
+            started: 0,
+            happened: 0,
+            played: Played { transcript: String::new(), records: Vec::new(), run },
+        }
+    }
+
+    /// Plays it to the end of the run.
+    pub(super) fn play(mut self) -> Played {
+        self.feed(Input::Begin);
+        while self.played.run.exit().is_none() {
+            self.step();
+        }
+        self.played
+    }
+
+    fn step(&mut self) {
+        let (remaining, next) = self.next();
+        if self.script.fidgety && remaining > Duration::ZERO {
+            let early = self.now.plus(remaining / 2);
+            let actions = self.played.run.handle(early, Input::Tick);
+            assert_eq!(actions, [], "an early tick does nothing");
+        }
+        self.now = self.now.plus(remaining);
+        match next {
+            Next::CommandEnds => self.command_ends(),
+            Next::Happening => self.happens(),
+            Next::Wakeup => self.feed(Input::Tick),
+        }
+    }
+
+    fn next(&self) -> (Duration, Next) {
+        let command = self.running.as_ref().and_then(|running| running.ends);
+        let command = command.map(|(end, _)| end.saturating_sub(self.now.active));
+        let happening = self.script.happenings.get(self.happened);
+        let happening = happening.map(|(moment, _)| moment.saturating_sub(self.now.elapsed));
+        let wakeup = self.played.run.wakeup().map(|(time, why)| match why {
+            Why::Timeout | Why::Grace => time.active.saturating_sub(self.now.active),
+            Why::Deadline | Why::Delay => time.elapsed.saturating_sub(self.now.elapsed),
+        });
+        [(command, Next::CommandEnds), (happening, Next::Happening), (wakeup, Next::Wakeup)]
+            .into_iter()
+            .filter_map(|(remaining, next)| Some((remaining?, next)))
+            .min()
+            .unwrap_or_else(|| panic!("waits forever:\n{}", self.played.transcript))
+    }
+
+    fn command_ends(&mut self) {
+        let ended = self.running.take().and_then(|running| running.ends);
+        let (_, status) = ended.expect("only a command with an end ends");
+        let usage = Usage {
+            cpu_user: Some(secs(0.004)),
+            cpu_system: Some(secs(0.002)),
+            max_rss: Some(9_437_184),
+        };
+        self.feed(Input::Exited { status, usage });
+    }
+
+    fn happens(&mut self) {
+        let happening = self.script.happenings.get(self.happened);
+        let (_, happening) = *happening.expect("it was chosen as the next one");
+        self.happened += 1;
+        match happening {
+            Happening::Signal(signal, sender) => self.signal(signal, sender),
+            Happening::RetryNow => {
+                self.write("< retry now");
+                self.feed(Input::RetryNow);
+            }
+            Happening::Sleep(duration) => {
+                self.write(&format!("< the machine sleeps for {}", human(duration)));
+                self.now.elapsed = self.now.elapsed.saturating_add(duration);
+                // The driver's timer runs on the elapsed clock, whatever the wake-up is for.
+                self.feed(Input::Tick);
+            }
+        }
+    }
+
+    fn signal(&mut self, signal: Signal, sender: Sender) {
+        match sender {
+            Sender::Keyboard => {
+                self.write(&format!("< {signal} from the keyboard"));
+                self.reach(signal);
+            }
+            Sender::Process => self.write(&format!("< {signal}")),
+        }
+        self.feed(Input::Signal { signal, sender });
+    }
+
+    /// The run hears of it and is obeyed.
+    fn feed(&mut self, input: Input) {
+        let is_tick = input == Input::Tick;
+        let actions = self.played.run.handle(self.now, input);
+        if is_tick && self.script.fidgety {
+            let more = self.played.run.handle(self.now, Input::Tick);
+            assert_eq!(more, [], "a second tick does nothing");
+        }
+        let mut answers = Vec::new();
+        for action in actions {
+            match action {
+                Action::Start { attempt, trigger } => {
+                    self.write(&format!("start {attempt} ({trigger})"));
+                    answers.push(self.start());
+                }
+                Action::Kill(signal) => {
+                    self.write(&format!("kill {signal}"));
+                    self.reach(signal);
+                }
+                Action::Tell(record) => self.tell(record),
+            }
+        }
+        for answer in answers {
+            if self.started == self.script.told_at_start {
+                self.signal(Signal::TERM, Sender::Process);
+            }
+            self.feed(answer);
+        }
+    }
+
+    fn start(&mut self) -> Input {
+        let commands = &self.script.commands;
+        let command = commands.get(self.started).or(commands.last());
+        let command = command.expect("a script has a command").clone();
+        self.started += 1;
+        match command {
+            Command::Runs { ends, reaction } => {
+                let ends =
+                    ends.map(|(lasts, status)| (self.now.active.saturating_add(lasts), status));
+                self.running = Some(Running { ends, reaction });
+                let before = u32::try_from(self.started - 1).expect("scripts are short");
+                Input::Started { pid: FIRST_PID + before }
+            }
+            Command::CannotStart(kind) => {
+                Input::CannotStart { kind, error: kind.name().replace('-', " ") }
+            }
+        }
+    }
+
+    /// The command gets a signal.
+    fn reach(&mut self, signal: Signal) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let died = ExitStatus::Signal { signal, core_dumped: false };
+        let (after, status) = match running.reaction {
+            _ if signal == Signal::KILL => (Duration::ZERO, died),
+            Reaction::Deaf => return,
+            Reaction::Dies(after) => (after, died),
+            Reaction::Exits(after, code) => (after, ExitStatus::Code(code)),
+        };
+        let end = self.now.active.saturating_add(after);
+        if running.ends.is_none_or(|(earlier, _)| end < earlier) {
+            running.ends = Some((end, status));
+        }
+    }
+
+    fn tell(&mut self, record: Record) {
+        let text = match &record.event {
+            Event::RunStarted(_) => "run started".to_owned(),
+            Event::AttemptStarted(event) => format!("attempt {} started", event.attempt),
+            Event::AttemptCut(event) => {
+                format!("attempt {} cut: {}", event.attempt, event.ended_by)
+            }
+            Event::AttemptEnded(_) => {
+                let last = self.played.history().last_attempt();
+                ended(last.expect("an attempt that ended began"))
+            }
+            Event::RetryPlanned(event) => {
+                format!("retry {} in {}", event.retry, human(event.delay))
+            }
+            Event::RunStopped(event) => {
+                let (outcome, status) = (event.outcome, event.exit_code);
+                format!("run stopped: {outcome}, status {status}\n{}", event.message)
+            }
+        };
+        self.write(&text);
+        self.played.records.push(record);
+    }
+
+    fn write(&mut self, text: &str) {
+        let line = format!("{:.3} {text}\n", self.now.elapsed.as_secs_f64());
+        self.played.transcript.push_str(&line);
+    }
+}
+
+fn ended(attempt: &Attempt) -> String {
+    let verdict = attempt.verdict.map_or("not judged", Verdict::name);
+    let reason = attempt.reason.as_deref().unwrap_or("no reason");
+    let number = attempt.attempt;
+    format!("attempt {number} ended: {}, {verdict} ({reason})", attempt.ending())
+}
