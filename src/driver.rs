@@ -6,6 +6,7 @@ use std::ffi::{CStr, CString};
 use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures_core::Stream;
 use signal_hook::iterator::exfiltrator::WithRawSiginfo;
@@ -18,10 +19,10 @@ use crate::engine::history::History;
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
 use crate::engine::{Action, Input, Run, Sender, Why};
-use crate::error::Error;
+use crate::error::{Error, reason};
 use crate::report::Sinks;
 use crate::unix::clock::{Alarm, Clock};
-use crate::unix::spawn::{Group, Program};
+use crate::unix::spawn::{Group, Program, SpawnError};
 use crate::unix::start::{self, Start};
 use crate::unix::{terminal, tree};
 
@@ -132,7 +133,7 @@ impl Driver {
     fn end(&mut self, signal: Signal) {
         let Some(child) = &mut self.child else { return };
         if let Err(error) = child.end(signal) {
-            let reason = crate::unix::spawn::reason(&error);
+            let reason = reason(&error);
             self.sinks.warn(&format!("cannot send {signal} to all processes: {reason}"));
         }
     }
@@ -171,7 +172,7 @@ impl Driver {
 }
 
 /// How long until a moment, by the clock that its reason is measured by.
-fn remaining(now: Time, at: Time, why: Why) -> std::time::Duration {
+fn remaining(now: Time, at: Time, why: Why) -> Duration {
     match why {
         Why::Timeout | Why::Grace => at.active.saturating_sub(now.active),
         Why::Deadline | Why::Delay => at.elapsed.saturating_sub(now.elapsed),
@@ -186,7 +187,7 @@ async fn next_signal(signals: &mut SignalsInfo<WithRawSiginfo>) -> libc::siginfo
     }
 }
 
-async fn next_report(child: Option<&mut Child>) -> Result<Input, crate::unix::spawn::SpawnError> {
+async fn next_report(child: Option<&mut Child>) -> Result<Input, SpawnError> {
     match child {
         Some(child) => child.report().await,
         None => pending().await,

@@ -20,7 +20,7 @@ pub enum Error {
     #[error("{}:{}:{}: {}", .0.path.display(), .0.line, .0.column, .0.message)]
     Config(Box<Fault>),
     /// A file could not be read or written.
-    #[error("cannot {action} {}: {}", path.display(), crate::unix::spawn::reason(source))]
+    #[error("cannot {action} {}: {}", path.display(), reason(source))]
     File {
         /// What was tried.
         action: &'static str,
@@ -30,7 +30,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The system refused what supervising needs.
-    #[error("cannot {action}: {}", crate::unix::spawn::reason(source))]
+    #[error("cannot {action}: {}", reason(source))]
     System {
         /// What was tried.
         action: &'static str,
@@ -86,6 +86,16 @@ impl Error {
         let rendered = Renderer::plain().render(&[group]);
         // The first line is the title, which our own message replaces.
         rendered.lines().skip(1).map(str::to_owned).collect()
+    }
+}
+
+/// The system's words for an error, without the number that Rust adds.
+#[must_use]
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text.get(..end).unwrap_or(&text).to_owned(),
+        None => text,
     }
 }
 

@@ -3,7 +3,11 @@
 mod attempts;
 mod engine;
 mod laws;
+mod readme;
+mod real_commands;
 mod signals;
 mod sim;
+mod terminal;
 mod test;
+mod tidy;
 mod world;

@@ -19,6 +19,7 @@ use super::readable::Readable;
 use super::start::{OURS_ALONE, Start, set_disposition};
 use crate::engine::event::SpawnErrorKind;
 use crate::engine::signal::Signal;
+use crate::error::reason;
 
 /// How often exec is tried while somebody writes to the file, and the pause between.
 const TEXT_BUSY_TRIES: u32 = 10;
@@ -202,16 +203,6 @@ impl From<io::Error> for SpawnError {
             Some(_) | None => SpawnErrorKind::NotExecutable,
         };
         SpawnError { kind, reason: reason(&error) }
-    }
-}
-
-/// The system's words for an error, without the number that Rust adds.
-#[must_use]
-pub fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(end) => text.get(..end).unwrap_or(&text).to_owned(),
-        None => text,
     }
 }
 
