@@ -12,6 +12,7 @@ use crate::engine::signal::Signal;
 use crate::engine::{ExitStatus, Input};
 use crate::unix::process::{Watch, reap, reap_orphans, signal_group, signal_process};
 use crate::unix::spawn::{Group, Program, SpawnError, Starting};
+use crate::unix::stdout;
 use crate::unix::tree::{descendants, signal_descendants};
 
 /// The processes of an attempt.
@@ -77,7 +78,7 @@ impl Child {
         }
         let (status, usage) = reap(self.pid).unwrap_or_else(|_| lost());
         reap_orphans();
-        Ok(Input::Exited { status, usage })
+        Ok(Input::Exited { status, usage, stdout_closed: stdout::is_closed() })
     }
 
     /// Waits until nothing of the tree lives, once it is being ended. The leader, a zombie meanwhile, keeps the group's

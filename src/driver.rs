@@ -3,7 +3,7 @@
 //! It alone waits for everything at once, and decides nothing.
 
 use std::ffi::{CStr, CString};
-use std::future::{pending, poll_fn};
+use std::future::{pending, poll_fn, ready};
 use std::io;
 use std::pin::Pin;
 use std::time::Duration;
@@ -59,11 +59,12 @@ pub fn drive(run: Run, command: Command, sinks: Sinks) -> Result<Exit, Error> {
             sinks,
             clock: Clock::start(),
             signals: signals().map_err(fail)?,
-            alarm: None,
+            alarm: Alarm::new().map_err(fail)?,
             child: None,
+            reported: None,
             has_terminal: terminal::is_controlling(),
         };
-        driver.drive().await.map_err(fail)
+        Ok(driver.drive().await)
     })
 }
 
@@ -73,8 +74,9 @@ struct Driver {
     sinks: Sinks,
     clock: Clock,
     signals: SignalsInfo<WithRawSiginfo>,
-    alarm: Option<Alarm>,
+    alarm: Alarm,
     child: Option<Child>,
+    reported: Option<Input>,
     has_terminal: bool,
 }
 
@@ -86,16 +88,16 @@ fn signals() -> io::Result<SignalsInfo<WithRawSiginfo>> {
 }
 
 impl Driver {
-    async fn drive(&mut self) -> io::Result<Exit> {
+    async fn drive(&mut self) -> Exit {
         let (mut now, mut input) = (Time::default(), Input::Begin);
         loop {
             let answer = self.handle(now, input);
             if let Some(exit) = self.run.exit() {
-                return Ok(exit);
+                return exit;
             }
             input = match answer {
                 Some(input) => input,
-                None => self.next_input().await?,
+                None => self.next_input().await,
             };
             now = self.clock.now();
         }
@@ -138,36 +140,36 @@ impl Driver {
         }
     }
 
-    async fn next_input(&mut self) -> io::Result<Input> {
+    async fn next_input(&mut self) -> Input {
         let now = self.clock.now();
         let remaining = self.run.wakeup().map(|(at, why)| remaining(now, at, why));
         if let Some(remaining) = remaining {
-            let alarm = match self.alarm.take() {
-                Some(alarm) => alarm,
-                None => Alarm::new()?,
-            };
-            alarm.set(remaining)?;
-            self.alarm = Some(alarm);
+            self.alarm.set(remaining);
         }
-        let alarm = self.alarm.as_ref().filter(|_| remaining.is_some());
         loop {
             tokio::select! {
                 biased;
                 info = next_signal(&mut self.signals) => {
                     if let Some(input) = signalled(info, self.child.as_ref(), self.has_terminal) {
-                        return Ok(input);
+                        return input;
                     }
                 }
-                report = next_report(self.child.as_mut()) => {
-                    let input = report.unwrap_or_else(|error| cannot_start(error, &self.command.shown_name));
-                    if !matches!(input, Input::Started { .. }) {
-                        self.child = None;
-                    }
-                    return Ok(input);
-                }
-                () = rings(alarm) => return Ok(Input::Tick),
+                Some(input) = ready(self.reported.take()), if self.reported.is_some() => return input,
+                report = next_report(self.child.as_mut()) => self.report(report).await,
+                () = self.alarm.rings(), if remaining.is_some() => return Input::Tick,
             }
         }
+    }
+
+    /// Keeps a report until it is known that no signal came before it. A signal that ended the command, such as Ctrl-C, has reached
+    /// us, too, but the event loop may have been told of the command first.
+    async fn report(&mut self, report: Result<Input, SpawnError>) {
+        let input = report.unwrap_or_else(|error| cannot_start(error, &self.command.shown_name));
+        if !matches!(input, Input::Started { .. }) {
+            self.child = None;
+        }
+        self.reported = Some(input);
+        tokio::task::yield_now().await;
     }
 }
 
@@ -190,13 +192,6 @@ async fn next_signal(signals: &mut SignalsInfo<WithRawSiginfo>) -> libc::siginfo
 async fn next_report(child: Option<&mut Child>) -> Result<Input, SpawnError> {
     match child {
         Some(child) => child.report().await,
-        None => pending().await,
-    }
-}
-
-async fn rings(alarm: Option<&Alarm>) {
-    match alarm {
-        Some(alarm) => alarm.rings().await,
         None => pending().await,
     }
 }

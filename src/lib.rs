@@ -144,7 +144,7 @@ fn sinks(reporting: &Reporting) -> Sinks {
         sinks.add(HistoryPrinter {
             writer: io::stderr(),
             indented: io::stderr().is_terminal(),
-            on_success: reporting.history == HistoryWhen::Always,
+            always: reporting.history == HistoryWhen::Always,
             filter,
         });
     }

@@ -50,7 +50,7 @@ fn inputs() -> [Input; 7] {
         Input::Begin,
         Input::Started { pid: 1 },
         Input::CannotStart { kind, error },
-        Input::Exited { status, usage },
+        Input::Exited { status, usage, stdout_closed: false },
         Input::Signal { signal, sender },
         Input::RetryNow,
         Input::Tick,

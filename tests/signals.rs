@@ -3,7 +3,7 @@
 use retryrun::engine::event::{EndedBy, Outcome, Trigger};
 use rustix::process::Signal;
 
-use crate::test::{Ran, Test};
+use crate::test::{RETRYRUN, Ran, Test};
 
 const STOPPING: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
 
@@ -116,7 +116,7 @@ fn what_was_ignored_stays_ignored() {
     let mut running = Test::bash(&[], "")
         .with(|command| {
             let mut bash = std::process::Command::new("bash");
-            bash.args(["-c", script, crate::test::RETRYRUN]).stdin(std::process::Stdio::piped());
+            bash.args(["-c", script, RETRYRUN]).stdin(std::process::Stdio::piped());
             bash.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
             *command = bash;
         })
@@ -155,4 +155,20 @@ fn usr1_ends_a_wait_and_the_attempt_does_not_count() {
     assert_eq!(history.retry_count, 0);
     let triggers: Vec<Trigger> = history.attempts.iter().map(|attempt| attempt.trigger).collect();
     assert_eq!(triggers, [Trigger::First, Trigger::Manual, Trigger::Manual]);
+}
+
+#[test]
+fn when_nobody_reads_our_output_we_die_silently_of_sigpipe() {
+    let script = format!("set -o pipefail; {RETRYRUN} -- yes | head -n 1; echo ${{PIPESTATUS[0]}}");
+    let output =
+        std::process::Command::new("bash").args(["-c", &script]).output().expect("bash runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert_eq!((text(&output.stdout), text(&output.stderr)), ("y\n141\n".into(), String::new()));
+}
+
+#[test]
+fn another_broken_pipe_is_a_failure_like_any_other() {
+    let ran = Test::bash(&["-n1", "-d0"], "kill -PIPE $$").run();
+    assert_eq!((ran.signal(), ran.history().attempts.len()), (Some(libc::SIGPIPE), 2));
+    assert_eq!(ran.history().outcome, Some(Outcome::Exhausted));
 }

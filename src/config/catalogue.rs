@@ -6,7 +6,7 @@ use super::PRESETS;
 use super::command::{first_words, match_length};
 use super::file::{BUILT_IN, File, PolicyTable};
 use super::layer::Layer;
-use crate::engine::keyword::nearest;
+use crate::engine::keyword::did_you_mean;
 use crate::error::Error;
 
 /// The files, the built-in one first, a stronger one behind a weaker one.
@@ -85,7 +85,7 @@ impl Catalogue {
             None | Some("auto") => self.by_command(command),
             Some("none") => None,
             Some(name) => Some(self.by_name(name, self.files.len()).ok_or_else(|| {
-                let hint = self.nearest(name);
+                let hint = self.suggestion(name);
                 Error::Usage(format!("{origin}: there is no policy `{name}`{hint}"))
             })?),
         };
@@ -150,7 +150,7 @@ impl Catalogue {
             next = self.by_name(wanted, end);
             match next {
                 None => {
-                    let hint = self.nearest(wanted);
+                    let hint = self.suggestion(wanted);
                     return Err(fail(format!("there is no policy `{wanted}` to inherit{hint}")));
                 }
                 Some(found) if seen.contains(&found) => {
@@ -162,11 +162,8 @@ impl Catalogue {
         Ok(chain)
     }
 
-    fn nearest(&self, name: &str) -> String {
+    fn suggestion(&self, name: &str) -> String {
         let names = self.files.iter().flat_map(|file| file.policies.keys().map(String::as_str));
-        match nearest(name, names.chain(["auto", "none"])) {
-            Some(near) => format!("; did you mean `{near}`?"),
-            None => String::new(),
-        }
+        did_you_mean(name, names.chain(["auto", "none"]))
     }
 }

@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 use super::layer::{Layer, RuleEntry, Source};
 use super::settings::Settings;
 use super::{KeyNames, key_names};
-use crate::engine::keyword::nearest;
+use crate::engine::keyword::did_you_mean;
 use crate::error::{Error, line_and_column};
 
 /// More than this is no configuration.
@@ -269,9 +269,7 @@ fn check_keys(
             _ if name == "rules" || settings.contains(&name) => continue,
             _ => {
                 let names = settings.iter().chain(others).copied();
-                let hint = nearest(name, names)
-                    .map_or(String::new(), |name| format!("; did you mean `{name}`?"));
-                format!("unknown key `{name}`{hint}")
+                format!("unknown key `{name}`{}", did_you_mean(name, names))
             }
         };
         return Err(origin.fault(key.span(), message));

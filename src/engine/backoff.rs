@@ -6,7 +6,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::keyword::keywords;
+use super::keyword::{did_you_mean, keywords};
 
 keywords! {
     /// How the wait grows from retry to retry.
@@ -86,10 +86,12 @@ impl FromStr for Jitter {
             .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'));
         match percent.and_then(|digits| digits.parse::<f64>().ok()) {
             Some(percent) if percent <= 100.0 => Ok(Jitter::Percent(percent)),
-            _ => Err(
-                "expected `none`, `full`, `equal`, `decorrelated` or a percentage from `0%` to `100%`"
-                    .into(),
-            ),
+            _ => {
+                let hint = did_you_mean(text, Jitter::NAMES.into_iter());
+                Err(format!(
+                    "expected `none`, `full`, `equal`, `decorrelated` or a percentage from `0%` to `100%`{hint}"
+                ))
+            }
         }
     }
 }

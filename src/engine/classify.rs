@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::event::{EndedBy, Ending, Judgement, SpawnErrorKind, Verdict};
-use super::keyword;
+use super::keyword::did_you_mean;
 use super::signal::Signal;
 
 /// A condition on endings with a name for what it finds: `[REASON: ]COND[&COND]...`.
@@ -166,10 +166,11 @@ fn status(word: &str) -> Result<Status, String> {
             format!("expected an exit code from 0 to 255 or a range of them such as `64-78`, not `{word}`")
         });
     }
-    word.parse().map(Status::Signal).map_err(|_| {
-        let names = WORDS.iter().map(|(name, _)| *name);
-        let hint = keyword::nearest(word, names)
-            .map_or(String::new(), |name| format!("; did you mean `{name}`?"));
+    word.parse().map(Status::Signal).map_err(|no_signal: String| {
+        let mut hint = did_you_mean(word, WORDS.iter().map(|(name, _)| *name));
+        if let (true, Some((_, meant))) = (hint.is_empty(), no_signal.split_once(';')) {
+            hint = format!(";{meant}");
+        }
         format!(
             "expected an exit code, a range, a signal's name, `nonzero`, `any`, `signal`, `crash`, \
              `timeout`, `idle-timeout` or `spawn`, not `{word}`{hint}"

@@ -169,6 +169,8 @@ pub struct RetryPlanned {
 pub struct RunStopped {
     /// How.
     pub outcome: Outcome,
+    /// The signal that told us to stop, if one did; SIGPIPE if it was that nobody reads our stdout any more.
+    pub signal: Option<Signal>,
     /// The same in a sentence.
     pub message: String,
     /// Our own exit status, 128 and its number where we die of a signal.

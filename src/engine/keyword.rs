@@ -107,14 +107,17 @@ impl<T: FromStr<Err = String>> de::Visitor<'_> for Scalar<T> {
 /// What to say when `text` is none of `names`: all of them, and the one that was probably meant.
 #[must_use]
 pub fn expected(text: &str, names: &[&str]) -> String {
-    let hint = nearest(text, names.iter().copied())
-        .map_or(String::new(), |name| format!("; did you mean `{name}`?"));
-    format!("expected {}{hint}", one_of(names))
+    format!("expected {}{}", one_of(names), did_you_mean(text, names.iter().copied()))
+}
+
+/// `` ; did you mean `NAME`? ``, or nothing if no name is near.
+#[must_use]
+pub fn did_you_mean<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> String {
+    nearest(text, names).map_or(String::new(), |name| format!("; did you mean `{name}`?"))
 }
 
 /// The name that was probably meant by `text`, if one is near: by Jaro-Winkler similarity, above 0.8.
-#[must_use]
-pub fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     names
         .map(|name| (strsim::jaro_winkler(text, name), name))
         .filter(|(similarity, _)| *similarity > 0.8)

@@ -45,6 +45,8 @@ pub enum Input {
         status: ExitStatus,
         /// What it used.
         usage: Usage,
+        /// Whether nobody reads our stdout any more.
+        stdout_closed: bool,
     },
     /// A signal that tells us to stop.
     Signal {

@@ -67,7 +67,13 @@ impl Run {
             Input::Begin => self.begin(&mut actions),
             Input::Started { pid } => self.started(Some(pid), &mut actions),
             Input::CannotStart { kind, error } => self.cannot_start(kind, error, &mut actions),
-            Input::Exited { status, usage } => self.exited(status, usage, &mut actions),
+            Input::Exited { status, usage, stdout_closed } => {
+                if stdout_closed && is_broken_pipe(status) {
+                    // Its reader told it to stop, and by it us: to begin again would write to nobody.
+                    self.told.get_or_insert(Signal::PIPE);
+                }
+                self.exited(status, usage, &mut actions);
+            }
             Input::Signal { signal, sender } => self.signal(signal, sender, &mut actions),
             Input::RetryNow => self.retry_now(&mut actions),
             Input::Tick => self.tick(&mut actions),
@@ -302,7 +308,8 @@ impl Run {
             told_in_attempt: matches!(&self.state, State::Attempting(attempt) if attempt.was_told()),
         });
         let message = self.history.closing_message(outcome, self.told, self.now.elapsed);
-        let event = RunStopped { outcome, message, exit_code: exit.code(), waited };
+        let event =
+            RunStopped { outcome, signal: self.told, message, exit_code: exit.code(), waited };
         self.tell(Event::RunStopped(event), actions);
         self.state = State::Over(exit);
     }
@@ -314,4 +321,8 @@ impl Run {
         self.history.apply(&record);
         actions.push(Action::Tell(record));
     }
+}
+
+fn is_broken_pipe(status: ExitStatus) -> bool {
+    matches!(status, ExitStatus::Signal { signal: Signal::PIPE, .. })
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-use super::keyword::scalars;
+use super::keyword::{did_you_mean, scalars};
 
 /// A signal number of this system. Shown, and written to JSON, by its name: `SIGTERM`, `SIGRTMIN+3`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +32,8 @@ impl Signal {
     pub const INT: Signal = Signal(libc::SIGINT);
     /// End at once; cannot be handled.
     pub const KILL: Signal = Signal(libc::SIGKILL);
+    /// A write to what nobody reads.
+    pub const PIPE: Signal = Signal(libc::SIGPIPE);
     /// Quit from the keyboard.
     pub const QUIT: Signal = Signal(libc::SIGQUIT);
     /// Invalid memory reference.
@@ -110,9 +112,14 @@ impl FromStr for Signal {
         if let Some((_, number)) = Signal::ALIASES.iter().find(|(alias, _)| *alias == name) {
             return Ok(Signal(*number));
         }
-        (1..=libc::SIGRTMAX()).map(Signal).find(|signal| signal.to_string() == name).ok_or_else(
-            || "expected a signal: a name such as `TERM` or `SIGTERM`, or a number".into(),
-        )
+        let all = || (1..=libc::SIGRTMAX()).map(Signal);
+        all().find(|signal| signal.to_string() == name).ok_or_else(|| {
+            // Without the prefix that they have in common, by which all of them would be near.
+            let bare = |name: &str| name.trim_start_matches("SIG").to_owned();
+            let names: Vec<String> = all().map(|signal| bare(&signal.to_string())).collect();
+            let hint = did_you_mean(&bare(&name), names.iter().map(String::as_str));
+            format!("expected a signal: a name such as `TERM` or `SIGTERM`, or a number{hint}")
+        })
     }
 }
 

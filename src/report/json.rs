@@ -9,6 +9,7 @@ use super::log::closing_level;
 use super::text::harmless_json;
 use crate::engine::event::{Event, Outcome, Record};
 use crate::engine::history::History;
+use crate::engine::signal::Signal;
 
 /// Writes the history when the run has stopped.
 pub struct HistoryPrinter<W> {
@@ -16,8 +17,8 @@ pub struct HistoryPrinter<W> {
     pub writer: W,
     /// For people, instead of on one line for programs.
     pub indented: bool,
-    /// Also after a success.
-    pub on_success: bool,
+    /// Also after a success, and when nobody reads our stdout any more.
+    pub always: bool,
     /// Which of our lines are printed: behind one the history begins on a line of its own anyway.
     pub filter: LevelFilter,
 }
@@ -27,7 +28,9 @@ impl<W: Write> Sink for HistoryPrinter<W> {
         let Event::RunStopped(stopped) = &record.event else {
             return Ok(());
         };
-        if stopped.outcome == Outcome::Succeeded && !self.on_success {
+        let has_failed =
+            stopped.outcome != Outcome::Succeeded && stopped.signal != Some(Signal::PIPE);
+        if !has_failed && !self.always {
             return Ok(());
         }
         let json = if self.indented {
@@ -36,7 +39,7 @@ impl<W: Write> Sink for HistoryPrinter<W> {
             serde_json::to_string(history)?
         };
         // The command may have left a line unfinished, and we have no way to know.
-        let follows_our_line = closing_level(stopped.outcome, history.flaky) <= self.filter;
+        let follows_our_line = closing_level(stopped, history.flaky) <= self.filter;
         let begin = if follows_our_line { "" } else { "\n" };
         // One write: what others write to the same place cannot come between.
         let text = format!("{begin}{}\n", harmless_json(&json));

@@ -25,6 +25,7 @@ use crate::engine::event::{
     RunStopped, Verdict,
 };
 use crate::engine::history::History;
+use crate::engine::signal::Signal;
 use crate::engine::time::{human, human_measured};
 
 /// Where our lines go and what they look like.
@@ -172,8 +173,10 @@ impl<W: io::Write + Send + 'static> Log<W> {
     }
 
     fn run_stopped(&mut self, record: &Record, event: &RunStopped, history: &History) {
+        let level = closing_level(event, history.flaky);
         if let Some((record, ended)) = self.ended.take() {
-            self.say_ended(Level::WARN, &record, &ended, None, history);
+            let its_level = if level == Level::DEBUG { level } else { Level::WARN };
+            self.say_ended(its_level, &record, &ended, None, history);
         }
         let text = harmless(&event.message);
         macro_rules! line {
@@ -186,7 +189,6 @@ impl<W: io::Write + Send + 'static> Log<W> {
                 )
             };
         }
-        let level = closing_level(event.outcome, history.flaky);
         self.say(level, || match level {
             Level::ERROR => line!(Level::ERROR),
             Level::WARN => line!(Level::WARN),
@@ -199,8 +201,10 @@ impl<W: io::Write + Send + 'static> Log<W> {
 /// How loud the last line of a run is. That a command cannot be started is an error of ours to report, also where the rest is
 /// not wanted.
 #[must_use]
-pub fn closing_level(outcome: Outcome, flaky: bool) -> Level {
-    match outcome {
+pub fn closing_level(stopped: &RunStopped, flaky: bool) -> Level {
+    match stopped.outcome {
+        // As other programs do: whoever read the output has seen enough.
+        Outcome::Interrupted if stopped.signal == Some(Signal::PIPE) => Level::DEBUG,
         Outcome::NotStarted => Level::ERROR,
         Outcome::Permanent | Outcome::Exhausted | Outcome::Deadline | Outcome::Interrupted => {
             Level::WARN

@@ -8,5 +8,6 @@ pub mod process;
 mod readable;
 pub mod spawn;
 pub mod start;
+pub mod stdout;
 pub mod terminal;
 pub mod tree;

@@ -100,7 +100,7 @@ impl Stage {
             cpu_system: Some(secs(0.002)),
             max_rss: Some(9_437_184),
         };
-        self.feed(Input::Exited { status, usage });
+        self.feed(Input::Exited { status, usage, stdout_closed: false });
     }
 
     fn happens(&mut self) {
