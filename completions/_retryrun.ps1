@@ -1,0 +1,70 @@
+
+using namespace System.Management.Automation
+using namespace System.Management.Automation.Language
+
+Register-ArgumentCompleter -Native -CommandName 'retryrun' -ScriptBlock {
+    param($wordToComplete, $commandAst, $cursorPosition)
+
+    $commandElements = $commandAst.CommandElements
+    $command = @(
+        'retryrun'
+        for ($i = 1; $i -lt $commandElements.Count; $i++) {
+            $element = $commandElements[$i]
+            if ($element -isnot [StringConstantExpressionAst] -or
+                $element.StringConstantType -ne [StringConstantType]::BareWord -or
+                $element.Value.StartsWith('-') -or
+                $element.Value -eq $wordToComplete) {
+                break
+        }
+        $element.Value
+    }) -join ';'
+
+    $completions = @(switch ($command) {
+        'retryrun' {
+            [CompletionResult]::new('-n', '-n', [CompletionResultType]::ParameterName, 'Retries after the first attempt [default: 3]')
+            [CompletionResult]::new('--retries', '--retries', [CompletionResultType]::ParameterName, 'Retries after the first attempt [default: 3]')
+            [CompletionResult]::new('--attempts', '--attempts', [CompletionResultType]::ParameterName, 'The same limit, counted with the first attempt')
+            [CompletionResult]::new('--deadline', '--deadline', [CompletionResultType]::ParameterName, 'Limit on the whole run [default: none]')
+            [CompletionResult]::new('-t', '-t', [CompletionResultType]::ParameterName, 'Limit on one attempt [default: none]')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'Limit on one attempt [default: none]')
+            [CompletionResult]::new('-k', '-k', [CompletionResultType]::ParameterName, 'Grace between the stop signal and SIGKILL [default: 5s]')
+            [CompletionResult]::new('--kill-after', '--kill-after', [CompletionResultType]::ParameterName, 'Grace between the stop signal and SIGKILL [default: 5s]')
+            [CompletionResult]::new('-d', '-d', [CompletionResultType]::ParameterName, 'Wait before the first retry [default: 5s]')
+            [CompletionResult]::new('--delay', '--delay', [CompletionResultType]::ParameterName, 'Wait before the first retry [default: 5s]')
+            [CompletionResult]::new('--backoff', '--backoff', [CompletionResultType]::ParameterName, 'How the wait grows [default: exponential]')
+            [CompletionResult]::new('--multiplier', '--multiplier', [CompletionResultType]::ParameterName, 'Growth of the exponential backoff [default: 2]')
+            [CompletionResult]::new('--max-delay', '--max-delay', [CompletionResultType]::ParameterName, 'Cap on any wait [default: 5m]')
+            [CompletionResult]::new('--delays', '--delays', [CompletionResultType]::ParameterName, 'The waits written out; the last one repeats')
+            [CompletionResult]::new('--seed', '--seed', [CompletionResultType]::ParameterName, 'Makes jitter repeatable [default: random]')
+            [CompletionResult]::new('--success-on', '--success-on', [CompletionResultType]::ParameterName, 'These endings count as success')
+            [CompletionResult]::new('--retry-on', '--retry-on', [CompletionResultType]::ParameterName, 'These failures are transient; any other is permanent')
+            [CompletionResult]::new('--stop-on', '--stop-on', [CompletionResultType]::ParameterName, 'These failures are permanent: no retry')
+            [CompletionResult]::new('--otherwise', '--otherwise', [CompletionResultType]::ParameterName, 'What a failure is that no rule names')
+            [CompletionResult]::new('--history', '--history', [CompletionResultType]::ParameterName, 'When the JSON history is printed [default: failure]')
+            [CompletionResult]::new('--redact', '--redact', [CompletionResultType]::ParameterName, 'Write *** for what matches')
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'The form of what retryrun prints [default: text]')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours in what retryrun prints [default: auto]')
+            [CompletionResult]::new('--exit-code', '--exit-code', [CompletionResultType]::ParameterName, 'Another exit status for an outcome')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'Read this configuration file, too')
+            [CompletionResult]::new('--generate', '--generate', [CompletionResultType]::ParameterName, 'Print a file that retryrun comes with')
+            [CompletionResult]::new('--jitter', '--jitter', [CompletionResultType]::ParameterName, 'Chance in it: none, full, N%, ... [default: none]')
+            [CompletionResult]::new('--stop-signal', '--stop-signal', [CompletionResultType]::ParameterName, 'What ends an attempt first [default: SIGTERM]')
+            [CompletionResult]::new('--policy', '--policy', [CompletionResultType]::ParameterName, 'A named set of options [default: auto]')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print only errors and the history')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print only errors and the history')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Print more, e.g. each attempt as it starts')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Print more, e.g. each attempt as it starts')
+            [CompletionResult]::new('--no-config', '--no-config', [CompletionResultType]::ParameterName, 'Read no configuration file')
+            [CompletionResult]::new('--explain', '--explain', [CompletionResultType]::ParameterName, 'Run nothing; print settings, rules and waits')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'With --explain, print JSON')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print the most used options, on one screen')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print all options')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print the version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print the version')
+            break
+        }
+    })
+
+    $completions.Where{ $_.CompletionText -like "$wordToComplete*" } |
+        Sort-Object -Property ListItemText
+}

@@ -1,0 +1,84 @@
+
+use builtin;
+use str;
+
+set edit:completion:arg-completer[retryrun] = {|@words|
+    use re
+    var is-value = $false
+    for i [(range 1 (- (count $words) 1))] {
+        var word = $words[$i]
+        if $is-value {
+            set is-value = $false
+        } elif (re:match '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--success-on|--retry-on|--stop-on|--otherwise|--policy|--history|--redact|--log-format|--color|--exit-code|--config|--generate)$' $word) {
+            set is-value = $true
+        } elif (eq $word --) {
+            edit:complete-sudo sudo (all $words[(+ $i 1)..])
+            return
+        } elif (not (str:has-prefix $word -)) {
+            edit:complete-sudo sudo (all $words[$i..])
+            return
+        }
+    }
+    if (and (not $is-value) (not (str:has-prefix $words[-1] -))) {
+        edit:complete-sudo sudo $words[-1]
+        return
+    }
+    fn spaces {|n|
+        builtin:repeat $n ' ' | str:join ''
+    }
+    fn cand {|text desc|
+        edit:complex-candidate $text &display=$text' '(spaces (- 14 (wcswidth $text)))$desc
+    }
+    var command = 'retryrun'
+    for word $words[1..-1] {
+        if (str:has-prefix $word '-') {
+            break
+        }
+        set command = $command';'$word
+    }
+    var completions = [
+        &'retryrun'= {
+            cand -n 'Retries after the first attempt [default: 3]'
+            cand --retries 'Retries after the first attempt [default: 3]'
+            cand --attempts 'The same limit, counted with the first attempt'
+            cand --deadline 'Limit on the whole run [default: none]'
+            cand -t 'Limit on one attempt [default: none]'
+            cand --timeout 'Limit on one attempt [default: none]'
+            cand -k 'Grace between the stop signal and SIGKILL [default: 5s]'
+            cand --kill-after 'Grace between the stop signal and SIGKILL [default: 5s]'
+            cand -d 'Wait before the first retry [default: 5s]'
+            cand --delay 'Wait before the first retry [default: 5s]'
+            cand --backoff 'How the wait grows [default: exponential]'
+            cand --multiplier 'Growth of the exponential backoff [default: 2]'
+            cand --max-delay 'Cap on any wait [default: 5m]'
+            cand --delays 'The waits written out; the last one repeats'
+            cand --seed 'Makes jitter repeatable [default: random]'
+            cand --success-on 'These endings count as success'
+            cand --retry-on 'These failures are transient; any other is permanent'
+            cand --stop-on 'These failures are permanent: no retry'
+            cand --otherwise 'What a failure is that no rule names'
+            cand --history 'When the JSON history is printed [default: failure]'
+            cand --redact 'Write *** for what matches'
+            cand --log-format 'The form of what retryrun prints [default: text]'
+            cand --color 'Colours in what retryrun prints [default: auto]'
+            cand --exit-code 'Another exit status for an outcome'
+            cand --config 'Read this configuration file, too'
+            cand --generate 'Print a file that retryrun comes with'
+            cand --jitter 'Chance in it: none, full, N%, ... [default: none]'
+            cand --stop-signal 'What ends an attempt first [default: SIGTERM]'
+            cand --policy 'A named set of options [default: auto]'
+            cand -q 'Print only errors and the history'
+            cand --quiet 'Print only errors and the history'
+            cand -v 'Print more, e.g. each attempt as it starts'
+            cand --verbose 'Print more, e.g. each attempt as it starts'
+            cand --no-config 'Read no configuration file'
+            cand --explain 'Run nothing; print settings, rules and waits'
+            cand --json 'With --explain, print JSON'
+            cand -h 'Print the most used options, on one screen'
+            cand --help 'Print all options'
+            cand -V 'Print the version'
+            cand --version 'Print the version'
+        }
+    ]
+    $completions[$command]
+}

@@ -1,0 +1,116 @@
+# The words before the cursor from the command on; fails where none has begun.
+function __retryrun_command
+    set -l words (commandline -opc)
+    set -l is_value 0
+    for i in (seq 2 (count $words))
+        set -l word $words[$i]
+        if test $is_value = 1
+            set is_value 0
+        else if string match -qr -- '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--success-on|--retry-on|--stop-on|--otherwise|--policy|--history|--redact|--log-format|--color|--exit-code|--config|--generate)$' $word
+            set is_value 1
+        else if test "$word" = --
+            string escape -- $words[(math $i + 1)..]
+            return 0
+        else if not string match -q -- '-*' $word
+            string escape -- $words[$i..]
+            return 0
+        end
+    end
+    return 1
+end
+
+# Completes the command as it would be without us.
+function __retryrun_complete_command
+    set -l words (__retryrun_command)
+    complete -C (string join ' ' -- $words (commandline -ct))
+end
+
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -s n -l retries -d 'Retries after the first attempt [default: 3]' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l attempts -d 'The same limit, counted with the first attempt' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l deadline -d 'Limit on the whole run [default: none]' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -s t -l timeout -d 'Limit on one attempt [default: none]' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -s k -l kill-after -d 'Grace between the stop signal and SIGKILL [default: 5s]' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -s d -l delay -d 'Wait before the first retry [default: 5s]' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l backoff -d 'How the wait grows [default: exponential]' -r -f -a "constant\t''
+linear\t''
+exponential\t''
+fibonacci\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l multiplier -d 'Growth of the exponential backoff [default: 2]' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l max-delay -d 'Cap on any wait [default: 5m]' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l delays -d 'The waits written out; the last one repeats' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l seed -d 'Makes jitter repeatable [default: random]' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l success-on -d 'These endings count as success' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l retry-on -d 'These failures are transient; any other is permanent' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l stop-on -d 'These failures are permanent: no retry' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l otherwise -d 'What a failure is that no rule names' -r -f -a "retry\t''
+stop\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l history -d 'When the JSON history is printed [default: failure]' -r -f -a "failure\t''
+always\t''
+never\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l redact -d 'Write *** for what matches' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l log-format -d 'The form of what retryrun prints [default: text]' -r -f -a "text\t''
+json\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l color -d 'Colours in what retryrun prints [default: auto]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l exit-code -d 'Another exit status for an outcome' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l config -d 'Read this configuration file, too' -r -F
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l generate -d 'Print a file that retryrun comes with' -r -f -a "man\t''
+complete-bash\t''
+complete-zsh\t''
+complete-fish\t''
+complete-elvish\t''
+complete-powershell\t''
+schema\t''
+config\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l jitter -d 'Chance in it: none, full, N%, ... [default: none]' -r -f -a "none\t''
+full\t''
+equal\t''
+decorrelated\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l stop-signal -d 'What ends an attempt first [default: SIGTERM]' -r -f -a "SIGHUP\t''
+SIGINT\t''
+SIGQUIT\t''
+SIGILL\t''
+SIGTRAP\t''
+SIGABRT\t''
+SIGBUS\t''
+SIGFPE\t''
+SIGKILL\t''
+SIGUSR1\t''
+SIGSEGV\t''
+SIGUSR2\t''
+SIGPIPE\t''
+SIGALRM\t''
+SIGTERM\t''
+SIGSTKFLT\t''
+SIGCHLD\t''
+SIGCONT\t''
+SIGSTOP\t''
+SIGTSTP\t''
+SIGTTIN\t''
+SIGTTOU\t''
+SIGURG\t''
+SIGXCPU\t''
+SIGXFSZ\t''
+SIGVTALRM\t''
+SIGPROF\t''
+SIGWINCH\t''
+SIGIO\t''
+SIGPWR\t''
+SIGSYS\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l policy -d 'A named set of options [default: auto]' -r -f -a "auto\t''
+none\t''
+curl\t''
+wget\t''
+rsync\t''
+pg_isready\t''
+sysexits\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -s q -l quiet -d 'Print only errors and the history'
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -s v -l verbose -d 'Print more, e.g. each attempt as it starts'
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l no-config -d 'Read no configuration file'
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l explain -d 'Run nothing; print settings, rules and waits'
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l json -d 'With --explain, print JSON'
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -s h -d 'Print the most used options, on one screen'
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l help -d 'Print all options'
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -s V -l version -d 'Print the version'
+complete -c retryrun -x -a '(__retryrun_complete_command)'

@@ -21,4 +21,6 @@ pub fn text(kind: Generate) -> &'static str {
 }
 
 #[cfg(test)]
+mod completions;
+#[cfg(test)]
 mod tests;

@@ -2,9 +2,11 @@
 
 mod attempts;
 mod engine;
+mod generated;
 mod laws;
 mod readme;
 mod real_commands;
+mod session;
 mod signals;
 mod sim;
 mod terminal;

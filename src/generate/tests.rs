@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
-use super::text;
+use super::{completions, text};
 use crate::cli::{Generate, definition};
 use crate::config::environment::Environment;
 use crate::config::{Call, KeyNames, Resolved, key_names};
@@ -45,6 +46,19 @@ fn the_schema_is_current() {
 #[test]
 fn the_configuration_is_current() {
     check("src/generate/config.toml", text(Generate::Config), &config());
+}
+
+#[test]
+fn the_completions_are_current() {
+    for (path, kind, shell) in [
+        ("completions/retryrun.bash", Generate::CompleteBash, Shell::Bash),
+        ("completions/_retryrun", Generate::CompleteZsh, Shell::Zsh),
+        ("completions/retryrun.fish", Generate::CompleteFish, Shell::Fish),
+        ("completions/retryrun.elv", Generate::CompleteElvish, Shell::Elvish),
+        ("completions/_retryrun.ps1", Generate::CompletePowershell, Shell::PowerShell),
+    ] {
+        check(path, text(kind), &completions::script(shell));
+    }
 }
 
 fn man() -> String {
