@@ -154,7 +154,12 @@ impl Driver {
                         return input;
                     }
                 }
-                Some(input) = ready(self.reported.take()), if self.reported.is_some() => return input,
+                () = ready(()), if self.reported.is_some() => {
+                    // Not taken in the branch's expression: that is evaluated also where another branch wins.
+                    if let Some(input) = self.reported.take() {
+                        return input;
+                    }
+                }
                 report = next_report(self.child.as_mut()) => self.report(report).await,
                 () = self.alarm.rings(), if remaining.is_some() => return Input::Tick,
             }
