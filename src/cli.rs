@@ -114,7 +114,12 @@ pub enum Request {
 /// The definition of the command line.
 #[must_use]
 pub fn definition() -> clap::Command {
-    Args::command()
+    // `-d -1` is a wrong value of -d, not an option of its own.
+    Args::command().mut_args(|arg| {
+        let takes_value = arg.get_action().takes_values()
+            && arg.get_num_args().is_none_or(|count| count.takes_values());
+        if takes_value && !arg.is_positional() { arg.allow_negative_numbers(true) } else { arg }
+    })
 }
 
 /// Reads a command line; the first word is our own name.
@@ -122,6 +127,7 @@ pub fn definition() -> clap::Command {
 /// # Errors
 /// Something in it cannot be; one line that names it.
 pub fn parse(words: Vec<OsString>) -> Result<Request, Error> {
+    let said = words.clone();
     let parsed = definition()
         .try_get_matches_from(words)
         .and_then(|mut matches| Args::from_arg_matches_mut(&mut matches));
@@ -138,6 +144,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Request, Error> {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 Ok(Request::Print(error.render().to_string()))
             }
+            ErrorKind::InvalidUtf8 => Err(Error::Usage(not_text(&said))),
             _ => Err(Error::Usage(message(&error))),
         },
     }
@@ -174,9 +181,10 @@ fn message(error: &clap::Error) -> String {
             format!("{argument}: invalid value `{value}`{expected}")
         }
         ErrorKind::InvalidValue if value.is_empty() && near.is_empty() => {
-            let valid =
-                text(ContextKind::ValidValue).map_or(String::new(), |valid| format!(": {valid}"));
-            format!("{argument}: expected a value{valid}")
+            match text(ContextKind::ValidValue).filter(|valid| !valid.is_empty()) {
+                Some(valid) => format!("{argument}: expected one of {valid}"),
+                None => format!("{argument}: expected a value"),
+            }
         }
         ErrorKind::InvalidValue => {
             let valid = text(ContextKind::ValidValue).unwrap_or_default();
@@ -186,15 +194,37 @@ fn message(error: &clap::Error) -> String {
             format!("{argument}: unexpected value `{value}`: the option takes none")
         }
         ErrorKind::ArgumentConflict => {
-            let other = text(ContextKind::PriorArg).unwrap_or_default();
-            format!("{argument} conflicts with {other}")
+            match text(ContextKind::PriorArg).unwrap_or_default().as_str() {
+                "[COMMAND]..." => format!("{argument} takes the place of a command"),
+                other => format!("{argument} conflicts with {other}: give only one of them"),
+            }
         }
         ErrorKind::MissingRequiredArgument => format!("{argument} is missing"),
-        ErrorKind::InvalidUtf8 => "an option's value is not UTF-8 text".to_owned(),
         _ => {
             let text = error.render().to_string();
             let line = text.lines().next().unwrap_or_default();
             line.strip_prefix("error: ").unwrap_or(line).to_owned()
         }
+    }
+}
+
+/// One sentence for an option's value that is not text, which clap does not name. The only one that need not be is a path.
+fn not_text(words: &[OsString]) -> String {
+    let texts: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let of_option = |index: usize| -> Option<(&str, &str)> {
+        let (word, before) = (texts.get(index)?.as_str(), texts.get(index.checked_sub(1)?)?);
+        if !word.starts_with('-') {
+            return Some((before, word));
+        }
+        let is_long = word.starts_with("--");
+        if is_long { word.split_once('=') } else { word.split_at_checked(2) }
+    };
+    let bad = words.iter().enumerate().filter(|(_, word)| word.to_str().is_none());
+    let mut named = bad.filter_map(|(index, _)| of_option(index));
+    match named.find(|(option, _)| *option != "--config") {
+        Some((option, value)) => {
+            format!("{option}: invalid value `{value}`: expected UTF-8 text")
+        }
+        None => "expected the value of an option to be UTF-8 text".to_owned(),
     }
 }
