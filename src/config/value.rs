@@ -249,7 +249,10 @@ impl Pattern {
             while let Some(deeper) = cause.source() {
                 cause = deeper;
             }
-            format!("expected a regular expression: {cause}")
+            // The parser draws a picture; its last line says what is wrong.
+            let text = cause.to_string();
+            let fault = text.lines().next_back().unwrap_or_default();
+            format!("expected a regular expression: {}", fault.trim_start_matches("error: "))
         })
     }
 }
