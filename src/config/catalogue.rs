@@ -85,7 +85,7 @@ impl Catalogue {
             None | Some("auto") => self.by_command(command),
             Some("none") => None,
             Some(name) => Some(self.by_name(name, self.files.len()).ok_or_else(|| {
-                let hint = self.suggestion(name);
+                let hint = did_you_mean(name, self.names().chain(["auto", "none"]));
                 Error::Usage(format!("{origin}: there is no policy `{name}`{hint}"))
             })?),
         };
@@ -150,7 +150,7 @@ impl Catalogue {
             next = self.by_name(wanted, end);
             match next {
                 None => {
-                    let hint = self.suggestion(wanted);
+                    let hint = did_you_mean(wanted, self.names().filter(|other| *other != name));
                     return Err(fail(format!("there is no policy `{wanted}` to inherit{hint}")));
                 }
                 Some(found) if seen.contains(&found) => {
@@ -162,8 +162,7 @@ impl Catalogue {
         Ok(chain)
     }
 
-    fn suggestion(&self, name: &str) -> String {
-        let names = self.files.iter().flat_map(|file| file.policies.keys().map(String::as_str));
-        did_you_mean(name, names.chain(["auto", "none"]))
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().flat_map(|file| file.policies.keys().map(String::as_str))
     }
 }
