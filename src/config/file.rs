@@ -145,6 +145,8 @@ fn take_policies(
     };
     let mut policies = BTreeMap::new();
     let mut claimed: BTreeMap<Vec<String>, String> = BTreeMap::new();
+    let mut tables: Vec<_> = tables.into_iter().collect();
+    tables.sort_by_key(|(key, _)| key.span().start);
     for (key, value) in tables {
         let (name, span) = (key.get_ref().to_string(), key.span());
         if RESERVED.contains(&name.as_str()) {
@@ -154,7 +156,8 @@ fn take_policies(
         }
         let policy = policy(origin, &name, &span, value)?;
         for words in &policy.commands {
-            if let Some(other) = claimed.insert(words.clone(), name.clone()) {
+            let claim = claimed.insert(words.clone(), name.clone());
+            if let Some(other) = claim.filter(|other| *other != name) {
                 let command = words.join(" ");
                 let message = format!(
                     "the policies `{other}` and `{name}` both claim the command `{command}`"
