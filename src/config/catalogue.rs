@@ -86,7 +86,16 @@ impl Catalogue {
             Some("none") => None,
             Some(name) => Some(self.by_name(name, self.files.len()).ok_or_else(|| {
                 let hint = did_you_mean(name, self.names().chain(["auto", "none"]));
-                Error::Usage(format!("{origin}: there is no policy `{name}`{hint}"))
+                let message = format!("there is no policy `{name}`{hint}");
+                let is_of_the_call =
+                    [flags, environment].iter().any(|layer| layer.settings.policy.is_some());
+                let file = self.files.iter().rev().find(|file| file.choice.is_some());
+                match file.filter(|_| !is_of_the_call) {
+                    Some(file) => {
+                        file.origin.fault(file.choice.clone().unwrap_or_default(), message)
+                    }
+                    None => Error::Usage(format!("{origin}: {message}")),
+                }
             })?),
         };
         let table = found.and_then(|(file, name)| self.files.get(file)?.policies.get(name));

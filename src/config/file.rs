@@ -33,6 +33,8 @@ const POLICY_KEYS: [&str; 4] = ["commands", "inherit", "docs", "rules"];
 pub struct File {
     /// Its top level.
     pub top: Layer,
+    /// The place of its `policy = "NAME"`, if it says that.
+    pub choice: Option<Range<usize>>,
     /// Its policies by name.
     pub policies: BTreeMap<String, PolicyTable>,
     /// Where it is from.
@@ -117,9 +119,10 @@ impl File {
         let policies = take_policies(&origin, table.get_mut())?;
         let lines =
             table.get_ref().keys().map(|key| (key.get_ref().to_string(), origin.line(&key.span())));
+        let choice = table.get_ref().get("policy").map(Spanned::span);
         let source = Source::File { path: path.display().to_string(), lines: lines.collect() };
         let top = layer(&origin, table, source, &["rules", "policy"])?;
-        Ok(File { top, policies, origin })
+        Ok(File { top, choice, policies, origin })
     }
 }
 
