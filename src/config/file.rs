@@ -105,6 +105,8 @@ impl File {
             let text = String::from_utf8_lossy(error.as_bytes());
             Error::fault(path, &text, Some(valid..valid + 1), "expected UTF-8 text".into())
         })?;
+        // Some editors begin a file with a byte order mark; it is no column.
+        let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
         File::parse(path, text).map(Some)
     }
 
