@@ -237,6 +237,7 @@ fn layer(
     check_keys(origin, table.get_ref(), &source, others)?;
     let spans: BTreeMap<String, Range<usize>> =
         table.get_ref().keys().map(|key| (key.get_ref().to_string(), key.span())).collect();
+    check_rule_keys(origin, table.get_ref())?;
     let rules = take::<Vec<Spanned<RuleEntry>>>(origin, table.get_mut(), "rules")?;
     for entry in rules.iter().flatten() {
         if entry.get_ref().rule().is_none() {
@@ -281,6 +282,21 @@ fn check_keys(
             }
         };
         return Err(origin.fault(key.span(), message));
+    }
+    Ok(())
+}
+
+fn check_rule_keys(origin: &Origin, table: &DeTable<'_>) -> Result<(), Error> {
+    let Some(DeValue::Array(entries)) = table.get("rules").map(Spanned::get_ref) else {
+        return Ok(());
+    };
+    for key in entries.iter().filter_map(|entry| entry.get_ref().as_table()).flat_map(DeTable::keys)
+    {
+        let name = key.get_ref().as_ref();
+        if !RuleEntry::KEYS.contains(&name) {
+            let hint = did_you_mean(name, RuleEntry::KEYS.into_iter());
+            return Err(origin.fault(key.span(), format!("unknown key `{name}` of a rule{hint}")));
+        }
     }
     Ok(())
 }

@@ -54,6 +54,9 @@ pub struct RuleEntry {
 }
 
 impl RuleEntry {
+    /// Its keys, for suggestions.
+    pub const KEYS: [&str; 4] = ["success_on", "stop_on", "retry_on", "source"];
+
     /// The rule and what it means; none unless exactly one is given.
     #[must_use]
     pub fn rule(&self) -> Option<(&Rule, Verdict)> {
