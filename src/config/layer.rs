@@ -137,7 +137,9 @@ impl Layer {
             };
             place("otherwise", &Rule::any("otherwise"), verdict);
             true
-        } else if settings.retry_on.is_some() && self.source.is_of_the_call() {
+        } else if settings.retry_on.iter().flatten().next().is_some()
+            && self.source.is_of_the_call()
+        {
             place("retry_on", &Rule::any("unlisted"), Verdict::Permanent);
             true
         } else {
