@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::keyword::{did_you_mean, keywords};
+use super::time::to_micros;
 
 keywords! {
     /// How the wait grows from retry to retry.
@@ -137,11 +138,11 @@ impl Backoff {
         jittered.min(self.max_delay)
     }
 
-    /// The waits of a run that retries without end.
+    /// The waits of a run that retries without end, in the precision in which a run waits.
     pub fn schedule(&self) -> impl Iterator<Item = Duration> + '_ {
         let mut previous = None;
         (0..).map(move |retry| {
-            let delay = self.delay(retry, previous);
+            let delay = to_micros(self.delay(retry, previous));
             previous = Some(delay);
             delay
         })
