@@ -11,8 +11,11 @@ use crate::engine::event::Verdict;
 use crate::engine::policy::{Policy, Retries};
 use crate::engine::time::human;
 
-/// How many waits are shown of a schedule without end, and at most.
+/// How many waits are shown of a schedule without end.
 const SHOWN: usize = 100;
+
+/// A schedule with more waits than this is shown as one without end: nobody lives to see it.
+const MOST: u64 = 100_000;
 
 /// How many of them people want to see.
 const SHOWN_AS_TEXT: usize = 12;
@@ -100,14 +103,13 @@ fn shown(placed: &PlacedRule) -> ShownRule<'_> {
 fn schedule(policy: &Policy) -> (Vec<Duration>, Option<Duration>) {
     let waits = policy.backoff.schedule();
     match policy.retries {
-        Retries::Unlimited => (waits.take(SHOWN).collect(), None),
-        Retries::Limited(limit) => {
+        Retries::Limited(limit) if limit <= MOST => {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let shown: Vec<Duration> = waits.take(limit.min(SHOWN)).collect();
-            let is_whole = shown.len() == limit;
+            let shown: Vec<Duration> = waits.take(limit).collect();
             let total = shown.iter().fold(Duration::ZERO, |sum, wait| sum.saturating_add(*wait));
-            (shown, is_whole.then_some(total))
+            (shown, Some(total))
         }
+        Retries::Limited(_) | Retries::Unlimited => (waits.take(SHOWN).collect(), None),
     }
 }
 
