@@ -256,12 +256,22 @@ impl Resolver<'_> {
             said.then_some(())
         });
         let listed = self.pick("delays", |settings| settings.delays.clone());
-        if let Some((rank, delays, origin)) = listed
-            && grown.is_none_or(|(other, ..)| rank < other)
-        {
-            self.row("delays", &delays, delays.to_string(), origin);
-            return Waits::Listed(delays.durations());
+        if let Some((rank, delays, origin)) = listed {
+            if grown.is_none_or(|(other, ..)| rank < other) {
+                self.row("delays", &delays, delays.to_string(), origin);
+                return Waits::Listed(delays.durations());
+            }
+            // The list is unset from above, and has itself unset what is below it.
+            let all = self.layers;
+            self.layers = all.get(..rank).unwrap_or(all);
+            let waits = self.grown_waits();
+            self.layers = all;
+            return waits;
         }
+        self.grown_waits()
+    }
+
+    fn grown_waits(&mut self) -> Waits {
         Waits::Grown {
             delay: self.value("delay", |settings| settings.delay, seconds(5)).0,
             shape: self.value("backoff", |settings| settings.backoff, Shape::Exponential),
