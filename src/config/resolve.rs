@@ -17,6 +17,12 @@ use crate::engine::signal::Signal;
 /// What a setting is called that nobody set.
 const BUILT_IN: &str = super::file::BUILT_IN;
 
+const QUIET: Switch = ("quiet", |settings| settings.quiet);
+const VERBOSE: Switch = ("verbose", |settings| settings.verbose);
+
+/// A switch by its key, and how to read it.
+type Switch = (&'static str, fn(&Settings) -> Option<bool>);
+
 /// Everything that a call comes to.
 #[derive(Debug)]
 pub struct Resolved {
@@ -110,8 +116,8 @@ pub(super) fn resolve(
     let reporting = Reporting {
         history: resolver.value("history", |settings| settings.history, HistoryWhen::Failure),
         redact: resolver.list("redact", |settings| settings.redact.clone()),
-        quiet: resolver.value("quiet", |settings| settings.quiet, false),
-        verbose: resolver.value("verbose", |settings| settings.verbose, false),
+        quiet: resolver.switch(QUIET, VERBOSE),
+        verbose: resolver.switch(VERBOSE, QUIET),
         log_format: resolver.value("log_format", |settings| settings.log_format, LogFormat::Text),
         color: resolver.value("color", |settings| settings.color, Color::Auto),
     };
@@ -160,6 +166,19 @@ impl Resolver<'_> {
         };
         self.row(key, &value, value.to_string(), origin);
         value
+    }
+
+    /// One of two switches that exclude each other: the one that is on closer to the call unsets the other.
+    fn switch(&mut self, (key, get): Switch, (other_key, get_other): Switch) -> bool {
+        let this = self.pick(key, get);
+        let other = self.pick(other_key, |settings| get_other(settings).filter(|is_on| *is_on));
+        let (is_on, origin) = match (this, other) {
+            (Some((rank, ..)), Some((nearer, _, origin))) if nearer < rank => (false, origin),
+            (Some((_, is_on, origin)), _) => (is_on, origin),
+            (None, _) => (false, BUILT_IN.to_owned()),
+        };
+        self.row(key, &is_on, is_on.to_string(), origin);
+        is_on
     }
 
     fn list<T: ToString>(
