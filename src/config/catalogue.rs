@@ -116,8 +116,9 @@ impl Catalogue {
             for (name, table) in &file.policies {
                 let is_replaced =
                     self.by_name(name, self.files.len()).is_some_and(|(by, _)| by != index);
+                let commands = self.commands((index, name), table);
                 let length =
-                    table.commands.iter().filter_map(|policy| match_length(&words, policy)).max();
+                    commands.iter().filter_map(|policy| match_length(&words, policy)).max();
                 if let Some(length) = length.filter(|_| !is_replaced)
                     && best.is_none_or(|(longest, _)| length >= longest)
                 {
@@ -126,6 +127,25 @@ impl Catalogue {
             }
         }
         best.map(|(_, found)| found)
+    }
+
+    /// The commands for which a policy is chosen: without any of its own, those of the policy of its own name that it builds on.
+    fn commands<'a>(
+        &'a self,
+        (index, name): Found<'a>,
+        table: &'a PolicyTable,
+    ) -> &'a [Vec<String>] {
+        let inherits_its_name =
+            table.inherit.as_ref().is_some_and(|inherit| inherit.get_ref() == name);
+        let (true, None) = (inherits_its_name, &table.commands) else {
+            return table.commands.as_deref().unwrap_or_default();
+        };
+        let replaced = self.by_name(name, index);
+        let table = replaced.and_then(|(file, name)| self.files.get(file)?.policies.get(name));
+        match (replaced, table) {
+            (Some(replaced), Some(table)) => self.commands(replaced, table),
+            _ => &[],
+        }
     }
 
     /// The strongest policy of that name in the files before `end`.

@@ -54,7 +54,7 @@ pub struct PolicyTable {
     /// What it says.
     pub layer: Layer,
     /// The commands for which it is chosen, each by its first words.
-    pub commands: Vec<Vec<String>>,
+    pub commands: Option<Vec<Vec<String>>>,
     /// The policy that it builds on, with its place in the file.
     pub inherit: Option<Spanned<String>>,
     /// What it is for, and what it does not know.
@@ -160,7 +160,7 @@ fn take_policies(
             return Err(origin.fault(span, message));
         }
         let policy = policy(origin, &name, &span, value)?;
-        for words in &policy.commands {
+        for words in policy.commands.iter().flatten() {
             let claim = claimed.insert(words.clone(), name.clone());
             if let Some(other) = claim.filter(|other| *other != name) {
                 let command = words.join(" ");
@@ -195,10 +195,8 @@ fn policy(
     Ok(PolicyTable {
         layer: layer(origin, table, source, &POLICY_KEYS)?,
         commands: commands
-            .unwrap_or_default()
-            .iter()
-            .map(|command| words(origin, command))
-            .collect::<Result<_, _>>()?,
+            .map(|commands| commands.iter().map(|command| words(origin, command)).collect())
+            .transpose()?,
         inherit,
         docs,
         place,
