@@ -41,12 +41,18 @@ use unix::clock;
 /// Does what a command line asks for, and answers how the process is to end. `words` begin with our own name.
 #[must_use]
 pub fn run(words: Vec<OsString>, environment: Environment) -> Exit {
+    let variables = environment.clone();
     match answer(words, environment) {
         Ok(exit) => exit,
         Err(error) => {
+            // What was quoted may hold a secret. The user's own patterns are not known where the command line cannot be read.
+            let mask = |text: &str| match Redactor::new(&[], &variables) {
+                Ok(redactor) => harmless(&redactor.mask(text)),
+                Err(_) => harmless(text),
+            };
             let excerpt: String =
-                error.excerpt().iter().map(|line| format!("\n{}", harmless(line))).collect();
-            let text = format!("retryrun: {}{excerpt}\n", harmless(&error.to_string()));
+                error.excerpt().iter().map(|line| format!("\n{}", mask(line))).collect();
+            let text = format!("retryrun: {}{excerpt}\n", mask(&error.to_string()));
             // If stderr takes nothing, there is nobody left to tell; the exit status still does.
             let _unheard = io::stderr().write_all(text.as_bytes());
             error.exit()
