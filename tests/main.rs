@@ -1,7 +1,9 @@
 //! Tests from outside: the engine on a simulated clock, and the real program.
 
 mod attempts;
+mod command_line;
 mod engine;
+mod explained;
 mod generated;
 mod laws;
 mod readme;
