@@ -67,16 +67,23 @@ impl Environment {
     /// A value that cannot be, named with its variable.
     pub fn layer(&self) -> Result<Layer, Error> {
         let is_inside = self.get("RETRYRUN_RUN_ID").is_some();
-        let mut settings = Settings::default();
         let KeyNames(keys) = key_names();
         let is_ours = |(name, _): &(&[u8], _)| name.starts_with(b"RETRYRUN_");
+        let mut texts = Vec::new();
+        let mut config = None;
         if self.variables().any(|variable| is_ours(&variable)) {
             for key in keys.iter().filter(|key| !(is_inside && NOT_INHERITED.contains(key))) {
-                if let Some(value) = self.get(&variable(key)) {
-                    read(key, value, &mut settings)?;
+                match self.get(&variable(key)) {
+                    // A path need not be text.
+                    Some(path) if *key == "config" => config = Some(PathBuf::from(path)),
+                    Some(value) => texts.push((*key, checked(key, value)?)),
+                    None => {}
                 }
             }
         }
+        let settings = Settings::deserialize(MapDeserializer::new(texts.into_iter()))
+            .map_err(|error: ValueError| Error::Usage(format!("environment: {error}")))?;
+        let settings = Settings { config, ..settings };
         let layer = Layer { settings, rules: None, source: Source::Environment };
         match layer.conflict() {
             Some((one, other)) => {
@@ -88,19 +95,15 @@ impl Environment {
     }
 }
 
-/// Reads one setting into its field.
-fn read(key: &'static str, value: &OsStr, settings: &mut Settings) -> Result<(), Error> {
-    if key == "config" {
-        settings.config = Some(PathBuf::from(value));
-        return Ok(());
-    }
+/// The text of a setting, if that alone can be read: so that a fault is known by its variable.
+fn checked<'a>(key: &'static str, value: &'a OsStr) -> Result<Text<'a>, Error> {
     let name = variable(key);
     let text = value
         .to_str()
         .ok_or_else(|| Error::Usage(format!("{name}: expected UTF-8 text, not {value:?}")))?;
-    let map = MapDeserializer::new(iter::once((key, Text(text))));
-    Settings::deserialize_in_place(map, settings)
-        .map_err(|error: ValueError| Error::Usage(format!("{name}: {error}")))
+    Settings::deserialize(MapDeserializer::new(iter::once((key, Text(text)))))
+        .map_err(|error: ValueError| Error::Usage(format!("{name}: {error}")))?;
+    Ok(Text(text))
 }
 
 /// A value as the environment has it: text, a switch in words, or a list with an item a line.
