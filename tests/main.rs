@@ -2,6 +2,7 @@
 
 mod attempts;
 mod command_line;
+mod configuration;
 mod engine;
 mod explained;
 mod generated;
