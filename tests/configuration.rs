@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use serde_json::json;
 
 use crate::explained::{Explained, explain, refusal};
-use crate::test::Test;
+use crate::test::{RETRYRUN, Test};
 
 const USER: &str = ".config/retryrun/config.toml";
 
@@ -718,4 +718,25 @@ fn an_outer_runs_deadline_holds_if_it_is_earlier() {
     assert_eq!(deadline(&["--deadline=0"], "1"), (json!(0.0), outer));
     assert_eq!(deadline(&["--deadline=5"], "99999999999"), (json!(5.0), "flag --deadline".into()));
     assert_eq!(deadline(&["--deadline=0"], ""), (json!(null), "flag --deadline".into()));
+}
+
+#[test]
+fn the_systems_file_is_the_weakest() {
+    // A mount namespace of its own, in which /etc is ours; where that is forbidden there is no other way to put a file there.
+    let unshare = |script: &str, content: &str| {
+        let words =
+            ["-qn0", "--history=never", "--", "unshare", "-rm", "sh", "-c", script, RETRYRUN];
+        Test::new(words).file(USER, content).env("CONTENT", "retries = 8\ndelay = 8\n").run()
+    };
+    if unshare("mount -t tmpfs none /etc", "").code() != Some(0) {
+        return;
+    }
+    let script = "mount -t tmpfs none /etc && mkdir /etc/retryrun && \
+                  printf %s \"$CONTENT\" >/etc/retryrun/config.toml && \
+                  unset RETRYRUN_RUN_ID && exec \"$0\" --explain --json";
+    let ran = unshare(script, "retries = 7\n");
+    assert_eq!((ran.code(), ran.stderr.as_str()), (Some(0), ""));
+    let explained = Explained(serde_json::from_str(&ran.stdout).expect("a JSON object"));
+    assert_eq!((explained.value("retries"), explained.value("delay")), (&json!(7), &json!(8.0)));
+    assert_eq!(explained.origin("delay"), "/etc/retryrun/config.toml:2");
 }

@@ -4,6 +4,7 @@ mod attempts;
 mod command_line;
 mod configuration;
 mod engine;
+mod explain;
 mod explained;
 mod generated;
 mod laws;

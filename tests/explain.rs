@@ -1,0 +1,243 @@
+//! What `--explain` prints, as text and as JSON; and that a run then does just that.
+
+use serde_json::{Value, json};
+
+use crate::explained::{Explained, explain};
+use crate::test::Test;
+
+fn schedule(options: &[&str]) -> (Value, Value) {
+    let explained = Explained::with(options);
+    (explained.part("schedule").clone(), explained.part("total").clone())
+}
+
+#[test]
+fn the_json_form_is_one_line_with_everything() {
+    let ran = explain(&[
+        "--seed=42",
+        "-n1",
+        "--exit-code=timeout=75",
+        "--retry-on",
+        "busy: 75 & !timeout",
+        "ls",
+    ])
+    .env("RETRYRUN_DELAY", "0.25")
+    .run();
+    let expected = r#"{"policy":"none","settings":[
+{"name":"policy","value":"none","origin":"built in"},
+{"name":"retries","value":1,"origin":"flag --retries"},
+{"name":"deadline","value":null,"origin":"built in"},
+{"name":"timeout","value":null,"origin":"built in"},
+{"name":"kill_after","value":5.0,"origin":"built in"},
+{"name":"stop_signal","value":"SIGTERM","origin":"built in"},
+{"name":"delay","value":0.25,"origin":"environment RETRYRUN_DELAY"},
+{"name":"backoff","value":"exponential","origin":"built in"},
+{"name":"multiplier","value":2.0,"origin":"built in"},
+{"name":"max_delay","value":300.0,"origin":"built in"},
+{"name":"jitter","value":"none","origin":"built in"},
+{"name":"seed","value":42,"origin":"flag --seed"},
+{"name":"exit_code","value":["timeout=75"],"origin":"flag --exit-code"},
+{"name":"history","value":"failure","origin":"built in"},
+{"name":"redact","value":[],"origin":"built in"},
+{"name":"quiet","value":false,"origin":"built in"},
+{"name":"verbose","value":false,"origin":"built in"},
+{"name":"log_format","value":"text","origin":"built in"},
+{"name":"color","value":"auto","origin":"built in"}],
+"rules":[
+{"rule":"75 & !timeout","verdict":"transient","reason":"busy","origin":"flag --retry-on"},
+{"rule":"any","verdict":"permanent","reason":"unlisted","origin":"flag --retry-on"},
+{"rule":"0","verdict":"success","reason":"success","origin":"built in"}],
+"schedule":[0.25],"total":0.25}
+"#;
+    let expected = expected.replace('\n', "") + "\n";
+    assert_eq!((ran.code(), ran.stdout, ran.stderr.as_str()), (Some(0), expected, ""));
+}
+
+#[test]
+fn the_text_form_shows_the_same_for_people() {
+    let content = "\
+[policy.fetch]
+commands = [\"fetch\"]
+docs = \"For fetch.\"
+delays = [1, \"1m30s\"]
+rules = [ { stop_on = \"gone: 22\" }, { success_on = \"24\" } ]
+otherwise = \"retry\"
+";
+    let test =
+        Test::new(["--explain", "--config=c.toml", "--seed=1", "-t0.5", "-n2", "fetch", "x"]);
+    let ran = test.file("c.toml", content).env("RETRYRUN_REDACT", "a[0-9]\nb[0-9]").run();
+    let expected = "\
+Settings:
+  policy       fetch          built in, defined c.toml:1
+  retries      2              flag --retries
+  deadline     none           built in
+  timeout      0.5s           flag --timeout
+  kill_after   5s             built in
+  stop_signal  SIGTERM        built in
+  delays       1s,1m 30s      policy fetch (c.toml:1)
+  max_delay    5m             built in
+  jitter       none           built in
+  seed         1              flag --seed
+  exit_code    none           built in
+  history      failure        built in
+  redact       a[0-9] b[0-9]  environment RETRYRUN_REDACT
+  quiet        false          built in
+  verbose      false          built in
+  log_format   text           built in
+  color        auto           built in
+
+Rules, the first that holds decides:
+  22   permanent (gone)       policy fetch (c.toml:1)
+  24   success (success-on)   policy fetch (c.toml:1)
+  any  transient (otherwise)  policy fetch (c.toml:1)
+  0    success (success)      built in
+
+Waits:
+  before attempt 2: 1s         1s in all
+  before attempt 3: 1m 30s     1m 31s in all
+
+About the policy fetch:
+  For fetch.
+";
+    assert_eq!((ran.code(), ran.stdout.as_str(), ran.stderr.as_str()), (Some(0), expected, ""));
+}
+
+/// The last part of the text form.
+fn waits(options: &[&str]) -> String {
+    let ran = Test::new(["--explain"].iter().chain(options)).run();
+    assert_eq!((ran.code(), ran.stderr.as_str()), (Some(0), ""));
+    ran.stdout.split_once("\nWaits:\n").expect("it shows the waits").1.to_owned()
+}
+
+#[test]
+fn long_schedules_are_cut_for_people() {
+    assert_eq!(waits(&["-n0"]), "  none: the command runs once\n");
+    let long = waits(&["-n", "14", "-d1", "--backoff=constant"]);
+    assert_eq!(long.lines().count(), 13);
+    assert_eq!(long.lines().last(), Some("  and 2 more, 14s in all"));
+    let endless = waits(&["-n", "inf"]);
+    assert_eq!(endless.lines().count(), 13);
+    assert_eq!(endless.lines().last(), Some("  and so on, unlimited retries"));
+    let twelve = waits(&["-n12"]);
+    assert_eq!(twelve.lines().last(), Some("  before attempt 13: 5m         35m 15s in all"));
+}
+
+#[test]
+fn the_schedule_and_its_sum() {
+    let constant = |n: usize| vec![json!(5.0); n];
+    for (options, waits, total) in [
+        (&[][..], json!([5.0, 10.0, 20.0]), json!(35.0)),
+        (&["-n3", "-d5s", "--multiplier=2.0"], json!([5.0, 10.0, 20.0]), json!(35.0)),
+        (
+            &["-n5", "-d3s", "--multiplier=1.5"],
+            json!([3.0, 4.5, 6.75, 10.125, 15.1875]),
+            json!(39.5625),
+        ),
+        (
+            &["-n3", "-d15s", "--multiplier=2.0", "--max-delay=120s"],
+            json!([15.0, 30.0, 60.0]),
+            json!(105.0),
+        ),
+        (
+            &["-n5", "-d15s", "--multiplier=2.0", "--max-delay=120s"],
+            json!([15.0, 30.0, 60.0, 120.0, 120.0]),
+            json!(345.0),
+        ),
+        (&["-n0"], json!([]), json!(0.0)),
+        (&["--attempts=1"], json!([]), json!(0.0)),
+        (&["-n4", "--backoff=linear"], json!([5.0, 10.0, 15.0, 20.0]), json!(50.0)),
+        (&["-n5", "--backoff=fibonacci"], json!([5.0, 5.0, 10.0, 15.0, 25.0]), json!(60.0)),
+        (&["-n4", "--delays=1,0,0.5"], json!([1.0, 0.0, 0.5, 0.5]), json!(2.0)),
+        (&["-n2", "--delays=10m"], json!([300.0, 300.0]), json!(600.0)),
+        (&["-n2", "-d0"], json!([0.0, 0.0]), json!(0.0)),
+        (&["-n150", "--backoff=constant"], json!(constant(150)), json!(750.0)),
+        (&["-n", "unlimited", "--backoff=constant"], json!(constant(100)), json!(null)),
+        (&["-n", "18446744073709551615", "--backoff=constant"], json!(constant(100)), json!(null)),
+    ] {
+        assert_eq!(schedule(options), (waits, total), "{options:?}");
+    }
+}
+
+#[test]
+fn the_schedule_saturates() {
+    let longest = "18446744073709551615";
+    let (waits, total) = schedule(&["-n1100", "-d1", "--multiplier=1e300", "--max-delay", longest]);
+    let waits = waits.as_array().expect("a list");
+    assert_eq!(waits.len(), 1100);
+    assert!(waits.iter().chain([&total]).all(|wait| wait.as_f64().is_some_and(f64::is_finite)));
+}
+
+#[test]
+fn a_run_waits_as_explained() {
+    for jitter in ["none", "full", "equal", "decorrelated", "33.3%"] {
+        let options = ["-n8", "-d0.003", "--max-delay=0.02", "--seed=7", "--jitter", jitter];
+        let (shown, _) = schedule(&options);
+        let ran = Test::new(options.iter().chain(&["-q", "--", "false"])).run();
+        let history: Value = serde_json::from_str(&ran.stderr).expect("the history alone");
+        let attempts = history["attempts"].as_array().expect("a list");
+        let waited: Vec<Value> =
+            attempts.iter().take(8).map(|attempt| attempt["next_delay"].clone()).collect();
+        assert_eq!(Value::Array(waited), shown, "{jitter}");
+        assert_eq!(history["policy"]["seed"], 7);
+    }
+}
+
+#[test]
+fn a_seed_that_was_drawn_can_be_given_back() {
+    let drawn = Explained::with(&["--jitter=full"]);
+    assert_eq!(drawn.origin("seed"), "random");
+    let seed = drawn.value("seed").to_string();
+    let again = Explained::with(&["--jitter=full", "--seed", &seed]);
+    assert_eq!(again.part("schedule"), drawn.part("schedule"));
+}
+
+#[test]
+fn the_built_in_table_ends_the_rules() {
+    let explained = Explained::with(&["curl"]);
+    let rules = explained.part("rules").as_array().expect("a list");
+    let last: Vec<String> = rules
+        .iter()
+        .filter(|rule| rule["origin"] == "built in")
+        .map(|rule| {
+            let words =
+                ["rule", "verdict", "reason"].map(|key| rule[key].as_str().expect("a text"));
+            words.join(" ")
+        })
+        .collect();
+    assert_eq!(
+        last,
+        [
+            "0 success success",
+            "126 permanent not-executable",
+            "127 permanent not-found",
+            "HUP,INT,QUIT,TERM permanent stopped",
+            "ILL,SYS,TRAP permanent crash",
+            "XCPU,XFSZ permanent limit",
+            "crash transient crash",
+            "signal transient signal",
+            "timeout transient timeout",
+            "idle-timeout transient idle-timeout",
+            "nonzero transient unlisted",
+            "spawn transient resources",
+            "spawn permanent not-found",
+            "spawn permanent not-executable",
+        ]
+    );
+    assert_eq!(explained.rules()[0], "1-4 permanent usage policy curl (built in)");
+    let first = rules.len() - last.len();
+    assert!(rules[first..].iter().all(|rule| rule["origin"] == "built in"));
+}
+
+#[test]
+fn an_explanation_holds_no_secret() {
+    let ran = explain(&["--redact", "pass[a-z]+", "--redact=tok-1234", "ls"])
+        .env("MY_TOKEN", "tok-1234")
+        .run();
+    assert!(!ran.stdout.contains("tok-1234"), "{}", ran.stdout);
+}
+
+#[test]
+fn nothing_is_run() {
+    let ran = explain(&["--", "echo", "ran"]).run();
+    assert!(!ran.stdout.contains("ran\n"), "{}", ran.stdout);
+    assert_eq!((ran.stdout.lines().count(), ran.stderr.as_str()), (1, ""));
+}
