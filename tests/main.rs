@@ -1,5 +1,6 @@
 //! Tests from outside: the engine on a simulated clock, and the real program.
 
+mod arbitrary_input;
 mod attempts;
 mod command_line;
 mod configuration;
