@@ -35,7 +35,7 @@ use redact::Redactor;
 use report::Sinks;
 use report::json::HistoryPrinter;
 use report::log::{Log, Options};
-use report::text::harmless;
+use report::text::{harmless, harmless_json};
 use unix::clock;
 
 /// Does what a command line asks for, and answers how the process is to end. `words` begin with our own name.
@@ -82,7 +82,11 @@ fn answer(words: Vec<OsString>, environment: Environment) -> Result<Exit, Error>
     if explain {
         let redactor = Redactor::new(&resolved.reporting.redact, &environment)?;
         let resolved = resolved.with_masked_texts(|text| redactor.mask(text));
-        return print(&if json { explain::json(&resolved) } else { explain::text(&resolved) });
+        return print(&if json {
+            harmless_json(&explain::json(&resolved))
+        } else {
+            explain::text(&resolved).lines().map(|line| harmless(line) + "\n").collect()
+        });
     }
     execute(resolved, command, environment)
 }

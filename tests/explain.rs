@@ -236,6 +236,21 @@ fn an_explanation_holds_no_secret() {
 }
 
 #[test]
+fn an_explanation_cannot_command_a_terminal_or_a_ci() {
+    let content = r###"redact = ["\u001b[0-9]", "\u009b[0-9]", "##[0-9]"]
+[policy.p]
+docs = "\u001b[31m"
+"###;
+    let options = ["--config=c.toml", "--policy=p", "--explain"];
+    for form in [&[][..], &["--json"]] {
+        let ran = Test::new(options.iter().chain(form)).file("c.toml", content).run();
+        assert_eq!((ran.code(), ran.stderr.as_str()), (Some(0), ""));
+        assert!(!ran.stdout.chars().any(|c| c.is_control() && c != '\n'), "{:?}", ran.stdout);
+        assert!(!ran.stdout.contains("##["), "{:?}", ran.stdout);
+    }
+}
+
+#[test]
 fn nothing_is_run() {
     let ran = explain(&["--", "echo", "ran"]).run();
     assert!(!ran.stdout.contains("ran\n"), "{}", ran.stdout);
