@@ -740,3 +740,33 @@ fn the_systems_file_is_the_weakest() {
     assert_eq!((explained.value("retries"), explained.value("delay")), (&json!(7), &json!(8.0)));
     assert_eq!(explained.origin("delay"), "/etc/retryrun/config.toml:2");
 }
+
+#[test]
+fn a_run_is_judged_by_the_policy_of_its_command() {
+    let content = "\
+history = \"always\"
+[policy.p]
+commands = [\"bash\"]
+retries = 1
+delay = 0
+rules = [ { stop_on = \"gone: 22\" }, { success_on = \"fine: 24\" } ]
+";
+    for (code, expected) in [
+        (22, "22 permanent gone 22 policy p (c.toml:2)"),
+        (24, "0 success fine 24 policy p (c.toml:2)"),
+        (25, "25 transient unlisted nonzero built in"),
+    ] {
+        let script = format!("exit {code}");
+        let test = Test::new(["-q", "--config=c.toml", "bash", "-c", &script]);
+        let ran = test.file("c.toml", content).run();
+        let history = ran.history();
+        let policy = (history.policy.name.as_str(), history.policy.origin.as_str());
+        assert_eq!(policy, ("p", "c.toml:2"));
+        let attempt = history.attempts.last().expect("there is one");
+        let words = [&attempt.reason, &attempt.rule, &attempt.rule_origin];
+        let words: Vec<&str> = words.into_iter().flatten().map(String::as_str).collect();
+        let verdict = attempt.verdict.expect("it was judged");
+        let status = ran.code().expect("it exited");
+        assert_eq!(format!("{status} {verdict} {}", words.join(" ")), expected);
+    }
+}
