@@ -22,7 +22,8 @@ end
 # Completes the command as it would be without us.
 function __retryrun_complete_command
     set -l words (__retryrun_command)
-    complete -C (string join ' ' -- $words (commandline -ct))
+    # In one word, since what is completed may look like an option of `complete`.
+    complete --do-complete=(string join ' ' -- $words (commandline -ct))
 end
 
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -s n -l retries -d 'Retries after the first attempt [default: 3]' -r -f

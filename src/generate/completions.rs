@@ -163,7 +163,8 @@ end
 # Completes the command as it would be without us.
 function __retryrun_complete_command
     set -l words (__retryrun_command)
-    complete -C (string join ' ' -- $words (commandline -ct))
+    # In one word, since what is completed may look like an option of `complete`.
+    complete --do-complete=(string join ' ' -- $words (commandline -ct))
 end
 
 "#,
