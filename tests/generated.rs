@@ -47,6 +47,12 @@ fn the_manual_page_is_well_formed_and_complete() {
     for heading in ["SYNOPSIS", "OPTIONS", "EXIT STATUS", "ENVIRONMENT", "FILES", "EXAMPLES"] {
         assert!(plain.contains(heading), "{heading} in {plain}");
     }
+    let source = std::fs::read_to_string(&page).expect("the page is text");
+    for paragraph in source.split("\n.TP\n").skip(1) {
+        let mut lines = paragraph.lines();
+        let (term, meaning) = (lines.next(), lines.next());
+        assert!(meaning.is_some_and(|meaning| !meaning.is_empty()), "{term:?} is explained");
+    }
 }
 
 /// Types a beginning, and waits for what the shell makes of it.
@@ -142,6 +148,7 @@ fn fish_completes_options_and_the_command() {
             .output()
             .expect("fish runs");
         let offered = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{typed}");
         let last = completed.rsplit(' ').next().expect("a last word");
         let first = offered.lines().next().unwrap_or_default();
         assert_eq!(first.split('\t').next(), Some(last), "{typed}: {offered}");

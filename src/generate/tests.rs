@@ -62,7 +62,9 @@ fn the_completions_are_current() {
 }
 
 fn man() -> String {
-    let man = Man::new(definition()).section("1");
+    // What `-h` leaves out belongs here, too; clap_mangen would take its help away.
+    let definition = definition().mut_args(|arg| arg.hide_short_help(false));
+    let man = Man::new(definition).section("1");
     let mut page = Vec::new();
     let put = |result: std::io::Result<()>| result.expect("memory can be written");
     put(man.render_title(&mut page));
@@ -172,7 +174,8 @@ fn environment() -> Roff {
             (
                 "RETRYRUN_*",
                 "Every option but the modes can be set as RETRYRUN_ and its long name in capitals with _ for -, e.g. RETRYRUN_MAX_DELAY. Empty \
-                 is unset. Switches take true, false, 1, 0, yes or no; a repeatable option has one value per line.",
+                 is unset. Switches take true, false, 1, 0, yes or no; a repeatable option has one value per line. A retryrun inside another one \
+                 does not take RETRYRUN_HISTORY and RETRYRUN_EXIT_CODE.",
             ),
             (
                 "RETRYRUN_ATTEMPT, RETRYRUN_MAX_ATTEMPTS, RETRYRUN_RUN_ID",
