@@ -114,11 +114,11 @@ pub enum Request {
 /// The definition of the command line.
 #[must_use]
 pub fn definition() -> clap::Command {
-    // `-d -1` is a wrong value of -d, not an option of its own.
+    // `-d -1s` is a wrong value of -d, not an option of its own; and a pattern may begin with a dash.
     Args::command().mut_args(|arg| {
         let takes_value = arg.get_action().takes_values()
             && arg.get_num_args().is_none_or(|count| count.takes_values());
-        if takes_value && !arg.is_positional() { arg.allow_negative_numbers(true) } else { arg }
+        if takes_value && !arg.is_positional() { arg.allow_hyphen_values(true) } else { arg }
     })
 }
 

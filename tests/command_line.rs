@@ -353,16 +353,20 @@ fn a_value_that_cannot_be_is_refused_with_its_option_and_what_was_expected() {
 }
 
 #[test]
-fn a_negative_value_may_stand_apart() {
+fn a_value_with_a_dash_may_stand_apart() {
     for (option, name, value, expected) in [
         ("-d", "--delay <DUR>", "-1", DURATION),
-        ("--timeout", "--timeout <DUR>", "-0.5", DURATION),
+        ("-d", "--delay <DUR>", "--quiet", DURATION),
+        ("--timeout", "--timeout <DUR>", "-0.5s", DURATION),
         ("-n", "--retries <N>", "-1", RETRIES),
+        ("-n", "--retries <N>", "--", RETRIES),
         ("--seed", "--seed <N>", "-7", SEED),
     ] {
         let message = format!("{name}: invalid value `{value}`: {expected}");
         assert_eq!(refused(&[option, value]), message);
     }
+    assert_eq!(Explained::with(&["--redact", "-p[a-z]+"]).value("redact"), &json!(["-p[a-z]+"]));
+    assert_eq!(refused(&["--config", "-q"]), "cannot read -q: No such file or directory");
 }
 
 #[test]
@@ -409,7 +413,6 @@ fn what_is_missing_is_named() {
     for (words, message) in [
         (&["--retries"][..], "--retries <N>: expected a value"),
         (&["-n"], "--retries <N>: expected a value"),
-        (&["-d", "--quiet"], "--delay <DUR>: expected a value"),
         (&["--stop-on"], "--stop-on <RULE>: expected a value"),
         (&["--config="], "--config <FILE>: expected a value"),
         (
