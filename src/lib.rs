@@ -25,7 +25,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use cli::{Args, Request};
 use config::environment::Environment;
-use config::value::{Color, HistoryWhen, LogFormat};
+use config::value::{Color, HistoryWhen, LogFormat, Pattern};
 use config::{Call, Reporting, Resolved, explain};
 use engine::Run;
 use engine::event::RunStarted;
@@ -41,30 +41,35 @@ use unix::clock;
 /// Does what a command line asks for, and answers how the process is to end. `words` begin with our own name.
 #[must_use]
 pub fn run(words: Vec<OsString>, environment: Environment) -> Exit {
-    let variables = environment.clone();
-    match answer(words, environment) {
-        Ok(exit) => exit,
-        Err(error) => {
-            // What was quoted may hold a secret. The user's own patterns are not known where the command line cannot be read.
-            let mask = |text: &str| match Redactor::new(&[], &variables) {
-                Ok(redactor) => harmless(&redactor.mask(text)),
-                Err(_) => harmless(text),
-            };
-            let excerpt: String =
-                error.excerpt().iter().map(|line| format!("\n{}", mask(line))).collect();
-            let text = format!("retryrun: {}{excerpt}\n", mask(&error.to_string()));
-            // If stderr takes nothing, there is nobody left to tell; the exit status still does.
-            let _unheard = io::stderr().write_all(text.as_bytes());
-            error.exit()
+    let args = match cli::parse(words) {
+        Ok(Request::Print(text)) => {
+            return print(&text).unwrap_or_else(|error| refuse(&error, &[], &environment));
         }
-    }
+        Ok(Request::Call(args)) => *args,
+        // The user's own patterns are not known where the command line cannot be read.
+        Err(error) => return refuse(&error, &[], &environment),
+    };
+    let of_the_environment = || environment.layer().ok()?.settings.redact;
+    let redact = args.settings.redact.clone().or_else(of_the_environment).unwrap_or_default();
+    let variables = environment.clone();
+    answer(args, environment).unwrap_or_else(|error| refuse(&error, &redact, &variables))
 }
 
-fn answer(words: Vec<OsString>, environment: Environment) -> Result<Exit, Error> {
-    let args = match cli::parse(words)? {
-        Request::Print(text) => return print(&text),
-        Request::Call(args) => *args,
+/// Says what went wrong with ourselves. What it quotes may hold a secret.
+fn refuse(error: &Error, redact: &[Pattern], environment: &Environment) -> Exit {
+    let redactor = Redactor::new(redact, environment);
+    let mask = |text: &str| match &redactor {
+        Ok(redactor) => harmless(&redactor.mask(text)),
+        Err(_) => harmless(text),
     };
+    let excerpt: String = error.excerpt().iter().map(|line| format!("\n{}", mask(line))).collect();
+    let text = format!("retryrun: {}{excerpt}\n", mask(&error.to_string()));
+    // If stderr takes nothing, there is nobody left to tell; the exit status still does.
+    let _unheard = io::stderr().write_all(text.as_bytes());
+    error.exit()
+}
+
+fn answer(args: Args, environment: Environment) -> Result<Exit, Error> {
     if let Some(kind) = args.generate {
         return print(generate::text(kind));
     }
@@ -78,17 +83,17 @@ fn answer(words: Vec<OsString>, environment: Environment) -> Result<Exit, Error>
         now: clock::timestamp(),
         random_seed: seed,
     };
-    let resolved = call.resolve()?;
+    let layered = call.layers()?;
+    let redactor = Redactor::new(&layered.redact(), &environment)?;
+    let resolved = layered.resolve(&|text| redactor.mask(text));
     if explain {
-        let redactor = Redactor::new(&resolved.reporting.redact, &environment)?;
-        let resolved = resolved.with_masked_texts(|text| redactor.mask(text));
         return print(&if json {
             harmless_json(&explain::json(&resolved))
         } else {
             explain::text(&resolved).lines().map(|line| harmless(line) + "\n").collect()
         });
     }
-    execute(resolved, command, environment)
+    execute(resolved, &redactor, command, environment)
 }
 
 /// Prints an answer to stdout.
@@ -105,10 +110,10 @@ fn print(text: &str) -> Result<Exit, Error> {
 /// Runs the command.
 fn execute(
     resolved: Resolved,
+    redactor: &Redactor,
     command: Vec<OsString>,
     environment: Environment,
 ) -> Result<Exit, Error> {
-    let redactor = Redactor::new(&resolved.reporting.redact, &environment)?;
     let shown: Vec<String> =
         command.iter().map(|word| redactor.mask(&word.to_string_lossy())).collect();
     let identity = RunStarted {

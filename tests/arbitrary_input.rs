@@ -236,7 +236,7 @@ fn resolve(args: Args, environment: &Environment) -> Result<Resolved, Error> {
         now: Timestamp::default(),
         random_seed: 1,
     };
-    call.resolve()
+    Ok(call.layers()?.resolve(&str::to_owned))
 }
 
 /// What a command line that can be read comes to; none for help and the like.

@@ -502,6 +502,18 @@ fn a_refusal_holds_no_secret_and_no_escape() {
     assert!(!message.contains("tok-123456"), "{message}");
 }
 
+#[test]
+fn a_refusal_is_masked_as_flags_and_environment_ask() {
+    let test = Test::new(["--redact=acme", "--policy=acme-1", "ls"]);
+    assert_eq!(refusal(test), "flag --policy: there is no policy `***-1`");
+    let test = Test::new(["--policy=acme-1", "ls"]).env("RETRYRUN_REDACT", "acme");
+    assert_eq!(refusal(test), "flag --policy: there is no policy `***-1`");
+    let test = Test::new(["--redact=acme", "--config=c.toml", "ls"]).file("c.toml", "acme = 1\n");
+    let message = refusal(test);
+    assert!(message.starts_with("c.toml:1:1: unknown key `***`\n"), "{message}");
+    assert!(!message.contains("acme"), "{message}");
+}
+
 /// What a mode prints on stdout.
 fn printed(words: &[&str]) -> String {
     let ran = Test::new(words).run();

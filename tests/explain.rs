@@ -235,6 +235,30 @@ fn an_explanation_holds_no_secret() {
     assert!(!ran.stdout.contains("tok-1234"), "{}", ran.stdout);
 }
 
+/// A configuration in a folder and with a policy whose names are masked: all that is the user's own, and no word of ours.
+#[test]
+fn paths_and_names_of_policies_are_masked() {
+    let content = "retries = 0\n[policy.acme]\ndocs = 'for acme'\ninherit = 'curl'\nrules = [{ stop_on = '1' }]\n";
+    let options =
+        ["--config=acme/3.toml", "--redact=acme|built|policy|curl|[0-9]", "--policy=acme"];
+    let test = |more: &[&str]| Test::new(options.iter().chain(more)).file("acme/3.toml", content);
+    let explained = test(&["--explain", "ls"]).run();
+    let text = explained.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    for shown in [
+        "policy *** flag --policy, defined ***/***.toml:2 retries 0 ***/***.toml:1 deadline",
+        "1 permanent (stop-on) policy *** (***/***.toml:2)",
+        "1-4 permanent (usage) policy curl (built in)",
+        "About the policy ***: for ***",
+    ] {
+        assert!(text.contains(shown), "{shown} in {text}");
+    }
+    assert!(!text.contains("acme"), "{text}");
+    let ran = test(&["-v", "false"]).run();
+    assert!(!ran.stderr.contains("acme"), "{}", ran.stderr);
+    let history = ran.history();
+    assert_eq!((&*history.policy.name, &*history.policy.origin), ("***", "***/***.toml:2"));
+}
+
 #[test]
 fn an_explanation_cannot_command_a_terminal_or_a_ci() {
     let content = r###"redact = ["\u001b[0-9]", "\u009b[0-9]", "##[0-9]"]

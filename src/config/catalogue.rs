@@ -5,7 +5,7 @@ use std::path::Path;
 use super::PRESETS;
 use super::command::{first_words, match_length};
 use super::file::{BUILT_IN, File, PolicyTable};
-use super::layer::Layer;
+use super::layer::{Layer, Place, Source};
 use crate::engine::keyword::did_you_mean;
 use crate::error::Error;
 
@@ -23,9 +23,27 @@ pub(super) struct Stack {
 /// The chosen policy.
 pub(super) struct Chosen {
     pub(super) name: String,
-    pub(super) place: String,
-    pub(super) origin: String,
+    pub(super) place: Place,
+    /// Who said so; none if nobody did.
+    pub(super) by: Option<Source>,
     pub(super) docs: Option<String>,
+}
+
+impl Stack {
+    /// The same with the user's own words masked: paths, names of policies, and what these say of themselves.
+    pub(super) fn masked(self, mask: &dyn Fn(&str) -> String) -> Stack {
+        let mask_layer = |layer: Layer| Layer { source: layer.source.masked(mask), ..layer };
+        let Chosen { name, place, by, docs } = self.policy;
+        let (name, docs) = match &place {
+            Place::BuiltIn => (name, docs),
+            Place::File { .. } => (mask(&name), docs.as_deref().map(mask)),
+        };
+        let by = by.map(|source| source.masked(mask));
+        Stack {
+            layers: self.layers.into_iter().map(mask_layer).collect(),
+            policy: Chosen { name, place: place.masked(mask), by, docs },
+        }
+    }
 }
 
 /// A policy by the index of its file and its name.
@@ -79,12 +97,10 @@ impl Catalogue {
         let layers =
             [flags, environment].into_iter().chain(self.files.iter().rev().map(|file| &file.top));
         let said = layers.filter_map(|layer| Some((layer.settings.policy.as_ref()?, layer))).next();
-        let origin =
-            said.map_or(BUILT_IN.to_owned(), |(_, layer)| layer.source.origin_of("policy"));
-        let found = match said.map(|(name, _)| name.as_str()) {
-            None | Some("auto") => self.by_command(command),
-            Some("none") => None,
-            Some(name) => Some(self.by_name(name, self.files.len()).ok_or_else(|| {
+        let found = match said.map(|(name, layer)| (name.as_str(), layer)) {
+            None | Some(("auto", _)) => self.by_command(command),
+            Some(("none", _)) => None,
+            Some((name, layer)) => Some(self.by_name(name, self.files.len()).ok_or_else(|| {
                 let hint = did_you_mean(name, self.names().chain(["auto", "none"]));
                 let message = format!("there is no policy `{name}`{hint}");
                 let is_of_the_call =
@@ -94,15 +110,18 @@ impl Catalogue {
                     Some(file) => {
                         file.origin.fault(file.choice.clone().unwrap_or_default(), message)
                     }
-                    None => Error::Usage(format!("{origin}: {message}")),
+                    None => {
+                        let origin = layer.source.origin_of("policy");
+                        Error::Usage(format!("{origin}: {message}"))
+                    }
                 }
             })?),
         };
         let table = found.and_then(|(file, name)| self.files.get(file)?.policies.get(name));
         let chosen = Chosen {
             name: found.map_or("none", |(_, name)| name).to_owned(),
-            place: table.map_or(BUILT_IN.to_owned(), |table| table.place.clone()),
-            origin,
+            place: table.map_or(Place::BuiltIn, |table| table.place.clone()),
+            by: said.map(|(_, layer)| layer.source.clone()),
             docs: table.and_then(|table| table.docs.clone()),
         };
         Ok((found, chosen))

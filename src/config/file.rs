@@ -10,7 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::layer::{Layer, RuleEntry, Source};
+use super::layer::{Layer, Place, RuleEntry, Source};
 use super::settings::Settings;
 use super::{KeyNames, key_names};
 use crate::engine::keyword::did_you_mean;
@@ -59,8 +59,8 @@ pub struct PolicyTable {
     pub inherit: Option<Spanned<String>>,
     /// What it is for, and what it does not know.
     pub docs: Option<String>,
-    /// `PATH:LINE` of its heading, or `built in`.
-    pub place: String,
+    /// Where it is defined.
+    pub place: Place,
 }
 
 impl Origin {
@@ -70,11 +70,11 @@ impl Origin {
         Error::fault(&self.path, &self.text, Some(span), message)
     }
 
-    fn place(&self, span: &Range<usize>) -> String {
+    fn place(&self, span: &Range<usize>) -> Place {
         if self.path.as_os_str() == BUILT_IN {
-            return BUILT_IN.to_owned();
+            return Place::BuiltIn;
         }
-        format!("{}:{}", self.path.display(), self.line(span))
+        Place::File { path: self.path.display().to_string(), line: self.line(span) }
     }
 
     fn line(&self, span: &Range<usize>) -> usize {

@@ -1,9 +1,11 @@
 //! A layer of the configuration: the settings that one place gives, and what that place is called.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
 
+use super::file::BUILT_IN;
 use super::settings::Settings;
 use crate::engine::classify::{PlacedRule, Rule};
 use crate::engine::event::Verdict;
@@ -37,9 +39,43 @@ pub enum Source {
     Policy {
         /// Its name.
         name: String,
-        /// `PATH:LINE`, or `built in`.
-        place: String,
+        /// Where it is defined.
+        place: Place,
     },
+}
+
+/// Where a policy is defined; `PATH:LINE` or `built in`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the program.
+    BuiltIn,
+    /// In a file.
+    File {
+        /// Its path.
+        path: String,
+        /// The line of the policy's heading, from 1.
+        line: usize,
+    },
+}
+
+impl Place {
+    /// The same with the path masked.
+    #[must_use]
+    pub fn masked(&self, mask: &dyn Fn(&str) -> String) -> Place {
+        match self {
+            Place::BuiltIn => Place::BuiltIn,
+            Place::File { path, line } => Place::File { path: mask(path), line: *line },
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::BuiltIn => f.write_str(BUILT_IN),
+            Place::File { path, line } => write!(f, "{path}:{line}"),
+        }
+    }
 }
 
 /// One rule of an ordered list.
@@ -70,6 +106,20 @@ impl RuleEntry {
 }
 
 impl Source {
+    /// The same with the user's own words masked: paths, and names of policies.
+    #[must_use]
+    pub fn masked(&self, mask: &dyn Fn(&str) -> String) -> Source {
+        match self {
+            Source::File { path, lines } => Source::File { path: mask(path), lines: lines.clone() },
+            Source::Policy { name, place: place @ Place::File { .. } } => {
+                Source::Policy { name: mask(name), place: place.masked(mask) }
+            }
+            Source::Flags | Source::Environment | Source::Policy { place: Place::BuiltIn, .. } => {
+                self.clone()
+            }
+        }
+    }
+
     /// How users write a setting there.
     #[must_use]
     pub fn name_of(&self, key: &str) -> String {

@@ -22,12 +22,13 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 
 use crate::engine::time::Timestamp;
 use crate::error::Error;
-use catalogue::Catalogue;
+use catalogue::{Catalogue, Stack};
 use environment::Environment;
 use file::File;
 use layer::{Layer, Source};
 pub use resolve::{Reporting, Resolved, Row};
 use settings::Settings;
+use value::Pattern;
 
 /// The policies that are shipped in the program.
 const PRESETS: &str = include_str!("../presets.toml");
@@ -46,12 +47,34 @@ pub struct Call<'a> {
     pub random_seed: u64,
 }
 
+/// All layers of a call, not merged yet.
+pub struct Layered {
+    stack: Stack,
+    outer_deadline: Option<Duration>,
+    random_seed: u64,
+}
+
+impl Layered {
+    /// What is to be masked in all text that we write.
+    #[must_use]
+    pub fn redact(&self) -> Vec<Pattern> {
+        let lists = self.stack.layers.iter().map(|layer| &layer.settings.redact);
+        lists.flatten().next().cloned().unwrap_or_default()
+    }
+
+    /// Merges the layers. `mask` is for what users wrote as free text and we show: never numbers or our own words.
+    #[must_use]
+    pub fn resolve(self, mask: &dyn Fn(&str) -> String) -> Resolved {
+        resolve::resolve(&self.stack.masked(mask), self.outer_deadline, self.random_seed, mask)
+    }
+}
+
 impl Call<'_> {
-    /// Stacks all layers and merges them.
+    /// Reads and stacks all layers.
     ///
     /// # Errors
     /// A file that cannot be read, or anything in flags, environment or files that cannot be.
-    pub fn resolve(self) -> Result<Resolved, Error> {
+    pub fn layers(self) -> Result<Layered, Error> {
         let flags = Layer { settings: self.flags, rules: None, source: Source::Flags };
         if let Some((one, other)) = flags.conflict() {
             let (one, other) = (flags.source.name_of(one), flags.source.name_of(other));
@@ -66,7 +89,7 @@ impl Call<'_> {
             self.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
         let stack = catalogue.stack(flags, environment, &command)?;
         let outer_deadline = outer_deadline(self.environment, self.now)?;
-        Ok(resolve::resolve(&stack, outer_deadline, self.random_seed))
+        Ok(Layered { stack, outer_deadline, random_seed: self.random_seed })
     }
 }
 

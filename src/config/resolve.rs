@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::catalogue::{Chosen, Stack};
-use super::layer::Layer;
+use super::layer::{Layer, Place};
 use super::settings::Settings;
 use super::value::{Color, HistoryWhen, LogFormat, Multiplier, Pattern, Seconds, Seed};
 use crate::engine::backoff::{Backoff, Jitter, Shape, Waits};
@@ -41,8 +41,6 @@ pub struct Resolved {
 pub struct Reporting {
     /// When the history is printed.
     pub history: HistoryWhen,
-    /// What is masked.
-    pub redact: Vec<Pattern>,
     /// Print none of our lines.
     pub quiet: bool,
     /// Print more of them.
@@ -67,32 +65,17 @@ pub struct Row {
     pub text: String,
 }
 
-impl Resolved {
-    /// The same with what users wrote as free text masked: never numbers or our own words.
-    #[must_use]
-    pub fn with_masked_texts(mut self, mask: impl Fn(&str) -> String) -> Resolved {
-        for row in self.rows.iter_mut().filter(|row| row.name == "redact") {
-            row.text = mask(&row.text);
-            for value in row.value.as_array_mut().into_iter().flatten() {
-                if let Value::String(text) = value {
-                    *text = mask(text);
-                }
-            }
-        }
-        self
-    }
-}
-
 struct Resolver<'a> {
     layers: &'a [Layer],
     rows: Vec<Row>,
 }
 
-/// Merges the layers. `outer_deadline` is what is left of an outer run's.
+/// Merges the layers. `outer_deadline` is what is left of an outer run's; `mask` is for the patterns of what is masked.
 pub(super) fn resolve(
     stack: &Stack,
     outer_deadline: Option<Duration>,
     random_seed: u64,
+    mask: &dyn Fn(&str) -> String,
 ) -> Resolved {
     let mut resolver = Resolver { layers: &stack.layers, rows: Vec::new() };
     resolver.row("policy", &stack.policy.name, stack.policy.name.clone(), chosen_by(&stack.policy));
@@ -100,7 +83,7 @@ pub(super) fn resolve(
     let deadline = resolver.deadline(outer_deadline);
     let policy = Policy {
         name: stack.policy.name.clone(),
-        origin: stack.policy.place.clone(),
+        origin: stack.policy.place.to_string(),
         retries,
         deadline,
         timeout: resolver.limit("timeout", |settings| settings.timeout),
@@ -113,9 +96,13 @@ pub(super) fn resolve(
             .into_iter()
             .collect(),
     };
+    let history = resolver.value("history", |settings| settings.history, HistoryWhen::Failure);
+    let shown = |patterns: &Vec<Pattern>| -> Vec<String> {
+        patterns.iter().map(|pattern| mask(&pattern.to_string())).collect()
+    };
+    resolver.list("redact", |settings| settings.redact.as_ref().map(shown));
     let reporting = Reporting {
-        history: resolver.value("history", |settings| settings.history, HistoryWhen::Failure),
-        redact: resolver.list("redact", |settings| settings.redact.clone()),
+        history,
         quiet: resolver.switch(QUIET, VERBOSE),
         verbose: resolver.switch(VERBOSE, QUIET),
         log_format: resolver.value("log_format", |settings| settings.log_format, LogFormat::Text),
@@ -126,10 +113,12 @@ pub(super) fn resolve(
 
 /// Who chose the policy, and where it is defined.
 fn chosen_by(chosen: &Chosen) -> String {
-    if chosen.origin == chosen.place {
-        return chosen.origin.clone();
+    let origin = chosen.by.as_ref().map(|source| source.origin_of("policy"));
+    match (origin, &chosen.place) {
+        (None, Place::BuiltIn) => BUILT_IN.to_owned(),
+        (None, place) => format!("{BUILT_IN}, defined {place}"),
+        (Some(origin), place) => format!("{origin}, defined {place}"),
     }
-    format!("{}, defined {}", chosen.origin, chosen.place)
 }
 
 fn seconds(seconds: u64) -> Seconds {

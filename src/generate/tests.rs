@@ -259,7 +259,8 @@ fn defaults(flags: crate::config::settings::Settings) -> Resolved {
         now: Timestamp::default(),
         random_seed: 0,
     };
-    call.resolve().expect("nothing is set that could be wrong")
+    let layered = call.layers().expect("nothing is set that could be wrong");
+    layered.resolve(&str::to_owned)
 }
 
 /// Values for the keys that have no default which could be written down.
