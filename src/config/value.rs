@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use regex_automata::hybrid::dfa;
 use regex_automata::hybrid::regex::{Builder, Regex};
+use regex_automata::nfa::thompson;
 use regex_automata::util::syntax;
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
@@ -233,6 +235,9 @@ impl<'de> Deserialize<'de> for Delays {
     }
 }
 
+/// What a pattern may take when it is compiled: as in the regex crate. `(a{1000}){1000}` would take gigabytes.
+const MAX_PATTERN_BYTES: usize = 10 * 1024 * 1024;
+
 /// A regular expression on bytes, by the syntax of the regex crate without Unicode classes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pattern(String);
@@ -244,10 +249,17 @@ impl Pattern {
     /// What is wrong with its syntax or size.
     pub fn compile(&self) -> Result<Regex, String> {
         let syntax = syntax::Config::new().unicode(false).utf8(false);
-        Builder::new().syntax(syntax).build(&self.0).map_err(|error| {
+        let limit = thompson::Config::new().nfa_size_limit(Some(MAX_PATTERN_BYTES));
+        let cache = dfa::Config::new().skip_cache_capacity_check(true);
+        let mut builder = Builder::new();
+        builder.syntax(syntax).thompson(limit).dfa(cache).build(&self.0).map_err(|error| {
             let mut cause: &dyn std::error::Error = &error;
             while let Some(deeper) = cause.source() {
                 cause = deeper;
+            }
+            let of_size = cause.downcast_ref().and_then(thompson::BuildError::size_limit);
+            if of_size.is_some() {
+                return "expected a smaller regular expression".to_owned();
             }
             // The parser draws a picture; its last line says what is wrong.
             let text = cause.to_string();
@@ -336,5 +348,8 @@ mod tests {
     fn a_bad_pattern_says_what_is_wrong() {
         let error = "a(".parse::<Pattern>().expect_err("an open group");
         assert!(error.contains("unclosed group"), "{error}");
+        let error = "((a{1,1000}){1,1000}){1,1000}".parse::<Pattern>().expect_err("gigabytes");
+        assert_eq!(error, "expected a smaller regular expression");
+        assert!("([a-z]{1,100}){1,100}".parse::<Pattern>().is_ok());
     }
 }
