@@ -2,8 +2,8 @@
 //!
 //! It happens at the door, so that every report gets masked text, and our own words and numbers are never touched.
 
+use std::borrow::Cow;
 use std::ops::Range;
-use std::os::unix::ffi::OsStrExt;
 
 use regex_automata::hybrid::regex::{Cache, Regex};
 
@@ -23,7 +23,7 @@ const MIN_SECRET: usize = 6;
 /// Masks text.
 pub struct Redactor {
     patterns: Vec<Regex>,
-    secrets: Vec<&'static str>,
+    secrets: Vec<Cow<'static, str>>,
 }
 
 impl Redactor {
@@ -37,7 +37,11 @@ impl Redactor {
         });
         let secrets =
             environment.variables().filter(|(name, _)| is_secret(name)).filter_map(|(_, value)| {
-                let value = std::str::from_utf8(value.as_bytes()).ok()?;
+                // Where it is shown, what is not text is replaced, too; and a file's last newline is rarely shown.
+                let value = match value.to_string_lossy() {
+                    Cow::Borrowed(value) => Cow::Borrowed(value.trim()),
+                    Cow::Owned(value) => Cow::Owned(value.trim().to_owned()),
+                };
                 (value.chars().count() >= MIN_SECRET).then_some(value)
             });
         Ok(Redactor { patterns: compiled.collect::<Result<_, _>>()?, secrets: secrets.collect() })
@@ -48,7 +52,9 @@ impl Redactor {
     pub fn mask(&self, text: &str) -> String {
         let mut spans: Vec<Range<usize>> = Vec::new();
         for secret in &self.secrets {
-            spans.extend(text.match_indices(secret).map(|(start, _)| start..start + secret.len()));
+            spans.extend(
+                text.match_indices(&**secret).map(|(start, _)| start..start + secret.len()),
+            );
         }
         spans.extend(url_passwords(text));
         for pattern in &self.patterns {
@@ -119,6 +125,8 @@ mod tests {
             c"API_TOKEN=tok-12345",
             c"my_password=hunter2",
             c"SHORT_KEY=abc",
+            c"BINARY_KEY=ab\xffcdef",
+            c"FILE_SECRET=from-a-file\n",
             c"HOME=/home/me",
         ]);
         Redactor::new(&patterns, &environment).expect("patterns that compile")
@@ -129,6 +137,7 @@ mod tests {
         let mask = |text| redactor(&[]).mask(text);
         assert_eq!(mask("-H tok-12345, hunter2!"), "-H ***, ***!");
         assert_eq!(mask("abc /home/me"), "abc /home/me");
+        assert_eq!(mask("ab\u{fffd}cdef from-a-file"), "*** ***");
     }
 
     #[test]
