@@ -11,12 +11,17 @@ const MARKERS: [(&str, &str); 4] = [
     ("section_end:", "section\\_end:"),
 ];
 
+/// Control characters, and the separators of lines and paragraphs.
+fn breaks_or_controls(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
 /// The text on one line, with control characters as escapes and CI commands broken up.
 #[must_use]
 pub fn harmless(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+        if breaks_or_controls(c) {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
@@ -32,13 +37,13 @@ pub fn harmless(text: &str) -> String {
 
 /// JSON text in which the strings are harmless too, and still mean the same.
 ///
-/// JSON escapes the control characters below U+0020 by itself. The others, and what begins a CI's command, can stand only in
+/// JSON escapes the control characters below U+0020 by itself. The others, separators at which some readers end a line, and what begins a CI's command, can stand only in
 /// strings, where every character may be written as its number.
 #[must_use]
 pub fn harmless_json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for c in json.chars() {
-        if c.is_control() && c != '\n' {
+        if breaks_or_controls(c) && c != '\n' {
             let _infallible = write!(shown, "\\u{:04x}", u32::from(c));
         } else {
             shown.push(c);
@@ -87,12 +92,12 @@ mod tests {
 
     #[test]
     fn harmless_json_means_the_same() {
-        let text = "\u{1b}\u{7f}\u{9b}##vso[a]###[b]section_start:section_end: é\n";
+        let text = "\u{1b}\u{7f}\u{9b}\u{2028}##vso[a]###[b]section_start:section_end: é\n";
         let json = serde_json::to_string(text).expect("a string");
         let shown = harmless_json(&json);
         assert_eq!(serde_json::from_str::<String>(&shown).expect("still a string"), text);
         assert!(!shown.contains("##") && !shown.contains("section_start:"), "{shown}");
-        assert!(!shown.chars().any(char::is_control), "{shown}");
+        assert!(!shown.chars().any(breaks_or_controls), "{shown}");
     }
 
     #[test]
