@@ -480,7 +480,7 @@ fn values_are_refused_with_what_was_expected() {
         ("retries = 1.5", format!("1:11: invalid value `1.5`: {number}")),
         ("retries = ''", format!("1:11: invalid value ``: {number}")),
         ("retries = true", "1:11: invalid type: boolean `true`, expected a string or a number".into()),
-        ("[retries]\na = 1", "1:1: invalid type: map, expected a string or a number".into()),
+        ("[retries]\na = 1", "1:1: invalid type: table, expected a string or a number".into()),
         (
             "retries = 18446744073709551616",
             format!("1:11: invalid value `18446744073709551616`: {number}"),
@@ -493,7 +493,7 @@ fn values_are_refused_with_what_was_expected() {
         ("delays = [1, 'x']", format!("1:14: invalid value `x`: {duration}")),
         ("quiet = 'yes'", "1:9: invalid type: string \"yes\", expected a boolean".into()),
         ("policy = 5", "1:10: invalid type: integer `5`, expected a string".into()),
-        ("stop_on = '7'", "1:11: invalid type: string \"7\", expected a sequence".into()),
+        ("stop_on = '7'", "1:11: invalid type: string \"7\", expected a list, in brackets".into()),
         (
             "stop_on = ['7', '256']",
             "1:17: invalid value `256`: expected an exit code from 0 to 255 or a range of them such \
@@ -528,7 +528,11 @@ fn rules_stand_in_one_style() {
             "[policy.p]\nretry_on = []\nrules = []",
             "2:1: `retry_on` conflicts with `rules`: only one of them can stand here",
         ),
-        ("rules = 7", "1:9: invalid type: integer `7`, expected a sequence"),
+        (
+            "rules = ['7']",
+            "1:10: invalid type: string \"7\", expected a table such as `{ stop_on = \"2\" }`",
+        ),
+        ("rules = 7", "1:9: invalid type: integer `7`, expected a list, in brackets"),
         (
             "rules = [{ stop_on = 'x' }]",
             "1:22: invalid value `x`: expected an exit code, a range, a signal's name, `nonzero`, \

@@ -134,6 +134,12 @@ fn is_absent(error: &io::Error) -> bool {
 
 fn toml_fault(origin: &Origin, error: &toml::de::Error) -> Error {
     let message = error.message().trim_end().replace('\n', ", ");
+    // serde's words for what TOML calls otherwise.
+    let message = message.replacen("invalid type: map,", "invalid type: table,", 1);
+    let message = match message.strip_suffix("expected a sequence") {
+        Some(begin) => format!("{begin}expected a list, in brackets"),
+        None => message,
+    };
     Error::fault(&origin.path, &origin.text, error.span(), message)
 }
 

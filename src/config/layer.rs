@@ -80,7 +80,7 @@ impl fmt::Display for Place {
 
 /// One rule of an ordered list.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as `{ stop_on = \"2\" }`")]
 pub struct RuleEntry {
     success_on: Option<Rule>,
     stop_on: Option<Rule>,
