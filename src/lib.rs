@@ -20,7 +20,6 @@ use std::ffi::{CString, OsString};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStringExt;
 
-use anstream::ColorChoice;
 use tracing_subscriber::filter::LevelFilter;
 
 use cli::{Args, Request};
@@ -131,16 +130,17 @@ fn execute(
             Error::Usage(format!("a word of the command holds a zero byte: {:?}", error.into_vec()))
         })
     });
+    let sinks = sinks(&resolved.reporting, &environment);
     let command = driver::Command {
         words: words.collect::<Result<_, _>>()?,
         shown_name: shown.into_iter().next().unwrap_or_default(),
         environment,
     };
     let run = Run::new(resolved.policy, identity, clock::timestamp());
-    driver::drive(run, command, sinks(&resolved.reporting))
+    driver::drive(run, command, sinks)
 }
 
-fn sinks(reporting: &Reporting) -> Sinks {
+fn sinks(reporting: &Reporting, environment: &Environment) -> Sinks {
     let filter = match (reporting.quiet, reporting.verbose) {
         (true, _) => LevelFilter::ERROR,
         (false, true) => LevelFilter::DEBUG,
@@ -151,7 +151,7 @@ fn sinks(reporting: &Reporting) -> Sinks {
         io::stderr(),
         Options {
             json: reporting.log_format == LogFormat::Json,
-            color: is_coloured(reporting.color),
+            color: is_coloured(reporting.color, environment),
             filter,
         },
     ));
@@ -166,11 +166,27 @@ fn sinks(reporting: &Reporting) -> Sinks {
     sinks
 }
 
-fn is_coloured(color: Color) -> bool {
+fn is_coloured(color: Color, environment: &Environment) -> bool {
     match color {
         Color::Always => true,
         Color::Never => false,
-        Color::Auto => anstream::AutoStream::choice(&io::stderr()) != ColorChoice::Never,
+        Color::Auto => colour_of(environment).unwrap_or_else(|| io::stderr().is_terminal()),
+    }
+}
+
+/// What the environment says of colours, by no-color.org and bixense.com/clicolors; none where that is left to stderr.
+fn colour_of(environment: &Environment) -> Option<bool> {
+    let said = |name| environment.get(name);
+    let is_plain = || {
+        said("CLICOLOR").is_some_and(|value| value == "0")
+            || said("TERM").is_none_or(|terminal| terminal == "dumb")
+    };
+    if said("NO_COLOR").is_some() {
+        Some(false)
+    } else if said("CLICOLOR_FORCE").is_some_and(|value| value != "0") {
+        Some(true)
+    } else {
+        is_plain().then_some(false)
     }
 }
 

@@ -366,6 +366,10 @@ fn colours_only_where_they_are_wanted() {
     assert!(!stderr(&[], &[]).contains('\u{1b}'));
     assert!(stderr(&["--color=always"], &[]).contains('\u{1b}'));
     assert!(stderr(&[], &[("CLICOLOR_FORCE", "1")]).contains('\u{1b}'));
+    assert!(!stderr(&[], &[("CLICOLOR_FORCE", "0")]).contains('\u{1b}'));
+    assert!(!stderr(&[], &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]).contains('\u{1b}'));
+    assert!(stderr(&[], &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "")]).contains('\u{1b}'));
+    assert!(stderr(&["--color=always"], &[("NO_COLOR", "1")]).contains('\u{1b}'));
     assert!(!stderr(&["--color=never"], &[("CLICOLOR_FORCE", "1")]).contains('\u{1b}'));
 }
 

@@ -64,3 +64,12 @@ fn on_a_terminal_the_history_is_indented_and_our_lines_are_coloured() {
     assert!(screen.ends_with("\r\n}\r\n"), "{screen}");
     assert!(screen.starts_with("\u{1b}["), "{screen:?}");
 }
+
+#[test]
+fn the_environment_may_say_that_a_terminal_has_no_colours() {
+    for variable in ["TERM=dumb", "TERM=", "NO_COLOR=1", "CLICOLOR=0"] {
+        let words = ["env", variable, RETRYRUN, "-n0", "--history=never", "false"];
+        let (_, screen) = Session::start(&words).finish();
+        assert!(screen.starts_with("retryrun: attempt 1/1 failed"), "{variable}: {screen:?}");
+    }
+}
