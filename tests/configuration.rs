@@ -382,6 +382,26 @@ fn a_file_that_cannot_be_read_is_named() {
 }
 
 #[test]
+fn a_home_that_is_closed_to_us_has_no_configuration() {
+    let closed = |what: &str| {
+        // root is stopped by no permission but without these capabilities.
+        let script = "drop='setpriv --bounding-set=-dac_override,-dac_read_search --inh-caps=-all'; \
+                      [ $(id -u) = 0 ] || drop=; chmod 0 \"$1\"; \
+                      $drop \"$0\" echo ran 2>&1; status=$?; chmod 700 \"$1\"; exit $status";
+        let words = ["-qn0", "--history=never", "--", "sh", "-c", script, RETRYRUN, what];
+        let test = Test::new(words).file(USER, "");
+        let path = test.path(USER);
+        let ran = test.run();
+        (ran.code(), ran.stdout, path)
+    };
+    let (code, output, _) = closed(".config");
+    assert_eq!((code, output.as_str()), (Some(0), "ran\n"));
+    let (code, output, path) = closed(USER);
+    let message = format!("retryrun: cannot read {}: Permission denied\n", path.display());
+    assert_eq!((code, output), (Some(125), message));
+}
+
+#[test]
 fn a_file_that_is_too_large_is_refused() {
     let test = configured("", &["echo", "ran"]);
     let file = fs::OpenOptions::new().write(true).open(test.path("c.toml")).expect("a file");

@@ -83,6 +83,18 @@ impl Origin {
 }
 
 impl File {
+    /// Reads the file of the user, unless a folder on the way is closed to us: who became another user by `setpriv` keeps HOME,
+    /// and has none there. One that is there and cannot be read is a fault.
+    ///
+    /// # Errors
+    /// As [`File::read`].
+    pub fn read_if_reachable(path: &Path) -> Result<Option<File>, Error> {
+        match fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+            _ => File::read(path),
+        }
+    }
+
     /// Reads a file; none if there is no such file.
     ///
     /// # Errors

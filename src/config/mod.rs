@@ -107,9 +107,9 @@ fn read_files(
     };
     let mut files = Vec::new();
     if !no_config {
-        let found = [Some(PathBuf::from("/etc/retryrun/config.toml")), user_file(variables)];
-        for path in found.into_iter().flatten() {
-            files.extend(File::read(&path)?);
+        files.extend(File::read(Path::new("/etc/retryrun/config.toml"))?);
+        if let Some(path) = user_file(variables) {
+            files.extend(File::read_if_reachable(&path)?);
         }
     }
     if let Some(path) = named {
