@@ -115,11 +115,16 @@ pub enum Request {
 #[must_use]
 pub fn definition() -> clap::Command {
     // `-d -1s` is a wrong value of -d, not an option of its own; and a pattern may begin with a dash.
-    Args::command().mut_args(|arg| {
-        let takes_value = arg.get_action().takes_values()
-            && arg.get_num_args().is_none_or(|count| count.takes_values());
-        if takes_value && !arg.is_positional() { arg.allow_hyphen_values(true) } else { arg }
-    })
+    Args::command()
+        .mut_args(|arg| if takes_value(&arg) { arg.allow_hyphen_values(true) } else { arg })
+}
+
+/// Whether it is an option with a value, which may be the next word.
+#[must_use]
+pub fn takes_value(arg: &clap::Arg) -> bool {
+    !arg.is_positional()
+        && arg.get_action().takes_values()
+        && arg.get_num_args().is_none_or(|values| values.takes_values())
 }
 
 /// Reads a command line; the first word is our own name.

@@ -8,7 +8,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, Command, ValueHint};
 use clap_complete::Shell;
 
-use crate::cli::definition;
+use crate::cli::{definition, takes_value};
 use crate::engine::backoff::Jitter;
 use crate::engine::signal::Signal;
 
@@ -48,12 +48,6 @@ fn completable() -> Command {
 /// Options that take a value, which may be the next word.
 fn valued() -> Vec<Arg> {
     definition().get_arguments().filter(|arg| takes_value(arg)).cloned().collect()
-}
-
-fn takes_value(arg: &Arg) -> bool {
-    !arg.is_positional()
-        && arg.get_action().takes_values()
-        && arg.get_num_args().is_none_or(|values| values.takes_values())
 }
 
 /// The long ones, e.g. `--retries`, with something between them.
