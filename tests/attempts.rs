@@ -158,6 +158,16 @@ fn a_timeout_ends_the_whole_tree() {
 }
 
 #[test]
+fn no_sigkill_is_announced_after_a_sigkill() {
+    for options in [&["--stop-signal=KILL"][..], &["-k0"]] {
+        let options = [&["-n0", "-t0.1"], options].concat();
+        let ran = Test::bash(&options, "sleep 1000").run();
+        let line = "retryrun: attempt 1/1 reached its timeout after _: sending SIGKILL";
+        assert_eq!(lines(&ran)[0], line);
+    }
+}
+
+#[test]
 fn a_command_deaf_to_the_stop_signal_is_killed() {
     let ran = Test::bash(
         &["-n0", "-t0.3", "-k0.2"],
@@ -420,6 +430,19 @@ fn the_history_cannot_command_a_terminal_or_a_ci() {
         "{raw}"
     );
     assert_eq!(ran.history().command, words[2..]);
+}
+
+#[test]
+fn our_lines_cannot_command_a_terminal_or_a_ci() {
+    let content =
+        "[policy.\"##[error]\\u009b\\u2028\"]\ncommands = ['false']\nrules = [{ stop_on = '1' }]\n";
+    for form in ["text", "json"] {
+        let options = ["-v", "--history=never", "--config=c.toml", "--log-format", form, "false"];
+        let ran = Test::new(options).file("c.toml", content).run();
+        let is_control = |c: char| (c.is_control() && c != '\n') || c == '\u{2028}';
+        assert!(!ran.stderr.contains(is_control), "{:?}", ran.stderr);
+        assert!(!ran.stderr.contains("##["), "{}", ran.stderr);
+    }
 }
 
 #[test]

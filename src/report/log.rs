@@ -98,7 +98,7 @@ impl<W: io::Write + Send + 'static> Log<W> {
             record.at.as_duration().saturating_sub(since)
         });
         let signal = event.signal.to_string();
-        let kill = if event.kill_after.is_zero() {
+        let kill = if event.kill_after.is_zero() || event.signal == Signal::KILL {
             String::new()
         } else {
             format!(", SIGKILL in {}", human(event.kill_after))
@@ -155,6 +155,8 @@ impl<W: io::Write + Send + 'static> Log<W> {
             human_measured(event.elapsed),
             harmless(&attempt.ending()),
         );
+        let rule = judgement.rule.as_deref().map(harmless);
+        let rule_origin = judgement.rule_origin.as_deref().map(harmless);
         macro_rules! line {
             ($level:expr) => {
                 tracing::event!(
@@ -162,7 +164,7 @@ impl<W: io::Write + Send + 'static> Log<W> {
                     attempt = event.attempt, max_attempts = history.max_attempts(),
                     elapsed = event.elapsed.as_secs_f64(), ended_by = event.ending.ended_by.name(),
                     exit_code = event.ending.exit_code, signal, verdict, reason,
-                    rule = judgement.rule, rule_origin = judgement.rule_origin, next_delay, "{text}"
+                    rule, rule_origin, next_delay, "{text}"
                 )
             };
         }
