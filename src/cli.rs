@@ -180,6 +180,10 @@ fn message(error: &clap::Error) -> String {
         .or_else(|| text(ContextKind::SuggestedValue))
         .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
     match error.kind() {
+        // What clap makes of `-q=true`.
+        ErrorKind::UnknownArgument if argument == "-=" => {
+            "unexpected `=`: the option before it takes no value".to_owned()
+        }
         ErrorKind::UnknownArgument => format!("unknown option `{argument}`{near}"),
         ErrorKind::ValueValidation => {
             let expected = error.source().map_or(String::new(), |source| format!(": {source}"));

@@ -420,6 +420,7 @@ fn what_is_missing_is_named() {
             "--backoff <SHAPE>: expected one of constant, linear, exponential, fibonacci",
         ),
         (&["--quiet=false"], "--quiet: unexpected value `false`: the option takes none"),
+        (&["-q=true", "ls"], "unexpected `=`: the option before it takes no value"),
         (&[], "expected a command to run, e.g. `retryrun -- make test`; see retryrun -h"),
         (&["--"], "expected a command to run, e.g. `retryrun -- make test`; see retryrun -h"),
         (&["-n", "3"], "expected a command to run, e.g. `retryrun -- make test`; see retryrun -h"),
