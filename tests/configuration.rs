@@ -464,7 +464,10 @@ fn keys_are_refused_with_the_nearest() {
         ("max-delay = 3", "1:1: unknown key `max-delay`; did you mean `max_delay`?"),
         ("[polcy.x]", "1:2: unknown key `polcy`; did you mean `policy`?"),
         ("[policy.x]\ncomands = []", "2:1: unknown key `comands`; did you mean `commands`?"),
-        ("commands = []", "1:1: unknown key `commands`"),
+        (
+            "commands = []",
+            "1:1: `commands` belongs to a policy: it can stand only in a table `[policy.NAME]`",
+        ),
         ("a.b = 1", "1:1: unknown key `a`"),
         ("explain = true", "1:1: unknown key `explain`"),
         ("config = 'x'", "1:1: `config` cannot be set in a file: it says which files are read"),
@@ -512,6 +515,7 @@ fn values_are_refused_with_what_was_expected() {
         ("delays = []", "1:10: expected at least one duration".into()),
         ("delays = [1, 'x']", format!("1:14: invalid value `x`: {duration}")),
         ("quiet = 'yes'", "1:9: invalid type: string \"yes\", expected a boolean".into()),
+        ("policy = ['curl']", "1:10: invalid type: list, expected a string".into()),
         ("policy = 5", "1:10: invalid type: integer `5`, expected a string".into()),
         ("stop_on = '7'", "1:11: invalid type: string \"7\", expected a list, in brackets".into()),
         (

@@ -148,6 +148,7 @@ fn toml_fault(origin: &Origin, error: &toml::de::Error) -> Error {
     let message = error.message().trim_end().replace('\n', ", ");
     // serde's words for what TOML calls otherwise.
     let message = message.replacen("invalid type: map,", "invalid type: table,", 1);
+    let message = message.replacen("invalid type: sequence,", "invalid type: list,", 1);
     let message = match message.strip_suffix("expected a sequence") {
         Some(begin) => format!("{begin}expected a list, in brackets"),
         None => message,
@@ -292,6 +293,11 @@ fn check_keys(
                 "a policy cannot choose a policy; `inherit` builds on one".into()
             }
             _ if name == "rules" || settings.contains(&name) => continue,
+            _ if !in_policy && POLICY_KEYS.contains(&name) => {
+                format!(
+                    "`{name}` belongs to a policy: it can stand only in a table `[policy.NAME]`"
+                )
+            }
             _ => {
                 let names = settings.iter().chain(others).copied();
                 format!("unknown key `{name}`{}", did_you_mean(name, names))
