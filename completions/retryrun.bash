@@ -23,7 +23,7 @@ _retryrun_options() {
 
     case "${cmd}" in
         retryrun)
-            opts="-n -t -k -d -q -v -h -V --retries --attempts --deadline --timeout --kill-after --delay --backoff --multiplier --max-delay --delays --seed --success-on --retry-on --stop-on --otherwise --history --redact --quiet --verbose --log-format --color --exit-code --config --no-config --explain --json --generate --help --version --jitter --stop-signal --policy"
+            opts="-n -t -k -d -q -v -h -V --retries --attempts --deadline --timeout --kill-after --idle-timeout --healthy-after --consecutive --delay --backoff --multiplier --max-delay --delays --seed --success-on --retry-on --stop-on --otherwise --history --redact --quiet --verbose --log-format --color --leftovers --process-group --cgroup --exit-code --config --no-config --explain --json --generate --help --version --jitter --stop-signal --policy"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -79,6 +79,27 @@ _retryrun_options() {
                     return 0
                     ;;
                 -k)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --idle-timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --healthy-after)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --consecutive)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -175,6 +196,21 @@ _retryrun_options() {
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
+                --leftovers)
+                    COMPREPLY=($(compgen -W "auto keep kill" -- "${cur}"))
+                    return 0
+                    ;;
+                --process-group)
+                    COMPREPLY=($(compgen -W "auto inherit new session" -- "${cur}"))
+                    return 0
+                    ;;
+                --cgroup)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
                 --exit-code)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
@@ -230,7 +266,7 @@ _retryrun() {
         if [[ $word == -- ]]; then
             _retryrun_command $((i + 1))
             return
-        elif [[ $word =~ ^-[^-ntkd]*[ntkd]$ || $word =~ ^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--success-on|--retry-on|--stop-on|--otherwise|--policy|--history|--redact|--log-format|--color|--exit-code|--config|--generate)$ ]]; then
+        elif [[ $word =~ ^-[^-ntkd]*[ntkd]$ || $word =~ ^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--success-on|--retry-on|--stop-on|--otherwise|--policy|--history|--redact|--log-format|--color|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$ ]]; then
             # The value is the next word. Readline takes `--option=value` and `a:b` apart.
             ((i += 1))
             [[ ${COMP_WORDS[i]} == = ]] && ((i += 1))

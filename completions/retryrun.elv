@@ -9,7 +9,7 @@ set edit:completion:arg-completer[retryrun] = {|@words|
         var word = $words[$i]
         if $is-value {
             set is-value = $false
-        } elif (re:match '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--success-on|--retry-on|--stop-on|--otherwise|--policy|--history|--redact|--log-format|--color|--exit-code|--config|--generate)$' $word) {
+        } elif (re:match '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--success-on|--retry-on|--stop-on|--otherwise|--policy|--history|--redact|--log-format|--color|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word) {
             set is-value = $true
         } elif (eq $word --) {
             edit:complete-sudo sudo (all $words[(+ $i 1)..])
@@ -46,6 +46,9 @@ set edit:completion:arg-completer[retryrun] = {|@words|
             cand --timeout 'Limit on one attempt [default: none]'
             cand -k 'Grace between the stop signal and SIGKILL [default: 5s]'
             cand --kill-after 'Grace between the stop signal and SIGKILL [default: 5s]'
+            cand --idle-timeout 'Limit on the silence of an attempt [default: none]'
+            cand --healthy-after 'Count anew after an attempt that ran this long [default: none]'
+            cand --consecutive 'Successes in a row that are needed [default: 1]'
             cand -d 'Wait before the first retry [default: 5s]'
             cand --delay 'Wait before the first retry [default: 5s]'
             cand --backoff 'How the wait grows [default: exponential]'
@@ -61,6 +64,9 @@ set edit:completion:arg-completer[retryrun] = {|@words|
             cand --redact 'Write *** for what matches'
             cand --log-format 'The form of what retryrun prints [default: text]'
             cand --color 'Colours in what retryrun prints [default: auto]'
+            cand --leftovers 'What becomes of processes left behind [default: auto]'
+            cand --process-group 'The process group of the command [default: auto]'
+            cand --cgroup 'A folder in which attempts get cgroups [default: none]'
             cand --exit-code 'Another exit status for an outcome'
             cand --config 'Read this configuration file, too'
             cand --generate 'Print a file that retryrun comes with'

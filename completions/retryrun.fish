@@ -6,7 +6,7 @@ function __retryrun_command
         set -l word $words[$i]
         if test $is_value = 1
             set is_value 0
-        else if string match -qr -- '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--success-on|--retry-on|--stop-on|--otherwise|--policy|--history|--redact|--log-format|--color|--exit-code|--config|--generate)$' $word
+        else if string match -qr -- '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--success-on|--retry-on|--stop-on|--otherwise|--policy|--history|--redact|--log-format|--color|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word
             set is_value 1
         else if test "$word" = --
             string escape -- $words[(math $i + 1)..]
@@ -31,6 +31,9 @@ complete -c retryrun -n 'not __retryrun_command >/dev/null' -l attempts -d 'The 
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l deadline -d 'Limit on the whole run [default: none]' -r -f
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -s t -l timeout -d 'Limit on one attempt [default: none]' -r -f
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -s k -l kill-after -d 'Grace between the stop signal and SIGKILL [default: 5s]' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l idle-timeout -d 'Limit on the silence of an attempt [default: none]' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l healthy-after -d 'Count anew after an attempt that ran this long [default: none]' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l consecutive -d 'Successes in a row that are needed [default: 1]' -r -f
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -s d -l delay -d 'Wait before the first retry [default: 5s]' -r -f
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l backoff -d 'How the wait grows [default: exponential]' -r -f -a "constant\t''
 linear\t''
@@ -54,6 +57,14 @@ json\t''"
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l color -d 'Colours in what retryrun prints [default: auto]' -r -f -a "auto\t''
 always\t''
 never\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l leftovers -d 'What becomes of processes left behind [default: auto]' -r -f -a "auto\t''
+keep\t''
+kill\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l process-group -d 'The process group of the command [default: auto]' -r -f -a "auto\t''
+inherit\t''
+new\t''
+session\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l cgroup -d 'A folder in which attempts get cgroups [default: none]' -r -f -a "(__fish_complete_directories)"
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l exit-code -d 'Another exit status for an outcome' -r -f
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l config -d 'Read this configuration file, too' -r -F
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l generate -d 'Print a file that retryrun comes with' -r -f -a "man\t''

@@ -3,36 +3,42 @@
 //! It alone waits for everything at once, and decides nothing.
 
 use std::ffi::{CStr, CString};
-use std::future::{pending, poll_fn, ready};
-use std::io;
-use std::pin::Pin;
+use std::future::{pending, ready};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use futures_core::Stream;
-use signal_hook::iterator::exfiltrator::WithRawSiginfo;
-use signal_hook_tokio::SignalsInfo;
+use rustix::process::getsid;
 
-use crate::child::{Child, cannot_start};
+use crate::child::{Child, Report, cannot_start};
 use crate::config::environment::{Environment, FACTS};
+use crate::config::value::ProcessGroup;
+use crate::engine::event::{Event, Record, Trigger};
 use crate::engine::exit::Exit;
 use crate::engine::history::History;
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
-use crate::engine::{Action, Input, Run, Sender, Why};
+use crate::engine::{Action, Input, Run, Sender, Sweep, Why};
 use crate::error::{Error, reason};
+use crate::leftovers::Leftovers;
 use crate::report::Sinks;
+use crate::streams::{Capture, Streams};
+use crate::unix::cgroup::Cgroup;
 use crate::unix::clock::{Alarm, Clock};
+use crate::unix::process::{reap_orphans, stopped_by};
+use crate::unix::signals::{Received, Signals, let_the_second_kill};
 use crate::unix::spawn::{Group, Program, SpawnError};
 use crate::unix::start::{self, Start};
-use crate::unix::{terminal, tree};
+use crate::unix::stop::stop;
+use crate::unix::terminal::Terminal;
+use crate::unix::tree::{self, Tree};
 
 /// Signals that tell us to stop.
 const STOP_SIGNALS: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
 
-/// Signals that are the command's, and would end us.
-const PASSED_ON: [Signal; 3] = [Signal::USR1, Signal::USR2, Signal::ALRM];
+/// How long a command has to be stopped before we stop with it: one that only passes through is left alone.
+const STOPPED_FOR: Duration = Duration::from_millis(20);
 
-/// What is run, and how it is shown.
+/// What is run, how it is shown, and how it is to be held.
 pub struct Command {
     /// The command's words.
     pub words: Vec<CString>,
@@ -40,6 +46,12 @@ pub struct Command {
     pub shown_name: String,
     /// What it inherits.
     pub environment: Environment,
+    /// Where it stands among the other processes.
+    pub process_group: ProcessGroup,
+    /// The folder of cgroups in which each attempt gets its own.
+    pub cgroup: Option<PathBuf>,
+    /// Whether what it writes has to be noticed.
+    pub is_listened_to: bool,
 }
 
 /// Carries a run through to its end.
@@ -48,21 +60,33 @@ pub struct Command {
 /// The system refuses what supervising needs; nothing was run then.
 pub fn drive(run: Run, command: Command, sinks: Sinks) -> Result<Exit, Error> {
     let fail = |source| Error::System { action: "supervise a command", source };
-    start::prepare(&STOP_SIGNALS);
-    tree::become_subreaper();
+    start::check_descriptors().map_err(fail)?;
+    start::prepare();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(fail)?;
     runtime.block_on(async {
+        let terminal = Terminal::controlling();
+        let group = match (command.process_group, &terminal) {
+            (ProcessGroup::Auto, Some(_)) | (ProcessGroup::Inherit, _) => Group::Inherited,
+            (ProcessGroup::Auto, None) | (ProcessGroup::New, _) => Group::New,
+            (ProcessGroup::Session, _) => Group::Session,
+        };
         let mut driver = Driver {
             run,
-            command,
             sinks,
             clock: Clock::start(),
-            signals: signals().map_err(fail)?,
+            signals: Signals::listen().map_err(fail)?,
             alarm: Alarm::new().map_err(fail)?,
+            tree: Tree::new(),
+            capture: if command.is_listened_to { Capture::both() } else { Capture::Nothing },
+            command,
+            group,
+            terminal,
             child: None,
             reported: None,
-            has_terminal: terminal::is_controlling(),
+            ended: None,
+            leftovers: None,
+            stopped: None,
         };
         Ok(driver.drive().await)
     })
@@ -73,18 +97,19 @@ struct Driver {
     command: Command,
     sinks: Sinks,
     clock: Clock,
-    signals: SignalsInfo<WithRawSiginfo>,
+    signals: Signals,
     alarm: Alarm,
+    tree: Tree,
+    capture: Capture,
+    group: Group,
+    terminal: Option<Terminal>,
     child: Option<Child>,
     reported: Option<Input>,
-    has_terminal: bool,
-}
-
-/// Handlers for all signals of ours that were not ignored when we started: those stay so.
-fn signals() -> io::Result<SignalsInfo<WithRawSiginfo>> {
-    let start = Start::get();
-    let wanted = STOP_SIGNALS.into_iter().chain(PASSED_ON).filter(|signal| !start.ignored(*signal));
-    SignalsInfo::with_exfiltrator(wanted.map(Signal::number), WithRawSiginfo)
+    /// An attempt that has ended: its session, and its cgroup for what was left behind.
+    ended: Option<(i32, Option<Cgroup>)>,
+    leftovers: Option<Leftovers>,
+    /// The signal that stopped the command, until it is known whether it stays so.
+    stopped: Option<(Signal, Alarm)>,
 }
 
 impl Driver {
@@ -93,6 +118,7 @@ impl Driver {
         loop {
             let answer = self.handle(now, input);
             if let Some(exit) = self.run.exit() {
+                self.leave();
                 return exit;
             }
             input = match answer {
@@ -108,22 +134,32 @@ impl Driver {
         let mut answer = None;
         for action in self.run.handle(now, input) {
             match action {
-                Action::Start { attempt, .. } => answer = self.start(attempt),
+                Action::Start { attempt, trigger } => answer = self.start(attempt, trigger),
                 Action::Kill(signal) => self.end(signal),
-                Action::Tell(record) => self.sinks.tell(&record, self.run.history()),
+                Action::Sweep { which, signal } => answer = self.sweep(which, signal),
+                Action::Abandon => self.child = None,
+                Action::Tell(record) => self.tell(&record),
             }
         }
         answer
     }
 
-    fn start(&mut self, attempt: u64) -> Option<Input> {
-        let facts = facts(attempt, self.run.history());
-        let inherited = self.command.environment.entries().filter(|entry| !is_fact(entry));
-        let mut environment: Vec<&CStr> = inherited.collect();
-        environment.extend(facts.iter().map(CString::as_c_str));
-        let program = Program { words: &self.command.words, environment };
-        let group = if self.has_terminal { Group::Inherited } else { Group::New };
-        match Child::spawn(&program, group) {
+    fn tell(&mut self, record: &Record) {
+        if matches!(record.event, Event::RunStopped(_)) && self.run.history().has_failed() {
+            // What is left is to say so, which does not take long.
+            let_the_second_kill(&STOP_SIGNALS);
+        }
+        self.sinks.tell(record, self.run.history());
+    }
+
+    fn start(&mut self, attempt: u64, trigger: Trigger) -> Option<Input> {
+        if let Some(terminal) = self.terminal.as_ref().filter(|_| attempt > 1) {
+            terminal.restore();
+        }
+        self.leftovers = None;
+        self.ended = None;
+        self.tree.begin();
+        match self.spawn(attempt, trigger) {
             Ok(child) => {
                 self.child = Some(child);
                 None
@@ -132,11 +168,58 @@ impl Driver {
         }
     }
 
+    fn spawn(&self, attempt: u64, trigger: Trigger) -> Result<Child, SpawnError> {
+        let history = self.run.history();
+        let facts = facts(attempt, trigger, history);
+        let inherited = self.command.environment.entries().filter(|entry| !is_fact(entry));
+        let mut environment: Vec<&CStr> = inherited.collect();
+        environment.extend(facts.iter().map(CString::as_c_str));
+        let cgroup = match &self.command.cgroup {
+            Some(parent) => {
+                let name = format!("retryrun-{}-{attempt}", history.run_id);
+                Some(Cgroup::create(parent, &name)?)
+            }
+            None => None,
+        };
+        let words = &self.command.words;
+        let program = Program { words, environment, stdout: None, stderr: None, cgroup: None };
+        Child::spawn(program, self.group, Streams::open(self.capture)?, cgroup)
+    }
+
     fn end(&mut self, signal: Signal) {
         let Some(child) = &mut self.child else { return };
-        if let Err(error) = child.end(signal) {
+        if let Err(error) = child.end(signal, &self.tree) {
             let reason = reason(&error);
             self.sinks.warn(&format!("cannot send {signal} to all processes: {reason}"));
+        }
+    }
+
+    fn sweep(&mut self, which: Sweep, signal: Signal) -> Option<Input> {
+        let (session, cgroup) = self.ended.take().unwrap_or_default();
+        match Leftovers::new(which, signal, session, cgroup) {
+            Ok(leftovers) => {
+                self.leftovers = Some(leftovers);
+                None
+            }
+            Err(error) => {
+                let reason = reason(&error);
+                self.sinks.warn(&format!("cannot end what the attempt left behind: {reason}"));
+                Some(Input::Swept { survives: false })
+            }
+        }
+    }
+
+    /// The last things of a run.
+    fn leave(&mut self) {
+        if let Some(leftovers) = &self.leftovers {
+            leftovers.kill(&self.tree);
+        }
+        let has_changed_the_terminal = self.run.history().last_attempt().is_some_and(|last| {
+            // One that ended by itself is left to its effect.
+            last.exit_code.is_none() || last.was_cut() || self.run.was_told()
+        });
+        if let Some(terminal) = self.terminal.as_ref().filter(|_| has_changed_the_terminal) {
+            terminal.restore();
         }
     }
 
@@ -149,8 +232,8 @@ impl Driver {
         loop {
             tokio::select! {
                 biased;
-                info = next_signal(&mut self.signals) => {
-                    if let Some(input) = signalled(info, self.child.as_ref(), self.has_terminal) {
+                received = self.signals.next() => {
+                    if let Some(input) = self.signalled(received) {
                         return input;
                     }
                 }
@@ -160,7 +243,12 @@ impl Driver {
                         return input;
                     }
                 }
-                report = next_report(self.child.as_mut()) => self.report(report).await,
+                report = next_report(self.child.as_mut(), &self.tree) => self.report(report).await,
+                survives = swept(self.leftovers.as_mut(), &self.tree) => {
+                    self.leftovers = None;
+                    return Input::Swept { survives };
+                }
+                () = stays_stopped(self.stopped.as_ref()) => self.stop_with_the_command(),
                 () = self.alarm.rings(), if remaining.is_some() => return Input::Tick,
             }
         }
@@ -168,55 +256,115 @@ impl Driver {
 
     /// Keeps a report until it is known that no signal came before it. A signal that ended the command, such as Ctrl-C, has reached
     /// us, too, but the event loop may have been told of the command first.
-    async fn report(&mut self, report: Result<Input, SpawnError>) {
-        let input = report.unwrap_or_else(|error| cannot_start(error, &self.command.shown_name));
-        if !matches!(input, Input::Started { .. }) {
-            self.child = None;
+    async fn report(&mut self, report: Result<Report, SpawnError>) {
+        let input = match report {
+            Ok(Report::Input(input)) => input,
+            Ok(Report::Broken(output, error)) => {
+                let (name, reason) = (output.name(), reason(&error));
+                self.sinks.warn(&format!("cannot write to {name}: {reason}"));
+                return;
+            }
+            Err(error) => cannot_start(error, &self.command.shown_name),
+        };
+        let is_over = matches!(input, Input::Exited { .. } | Input::CannotStart { .. });
+        if is_over && let Some(child) = self.child.take() {
+            self.stopped = None;
+            let session = match self.group {
+                Group::Session => child.pid().as_raw_nonzero().get(),
+                Group::Inherited | Group::New => own_session(),
+            };
+            self.ended = Some((session, child.into_cgroup()));
         }
         self.reported = Some(input);
         tokio::task::yield_now().await;
     }
+
+    /// What a signal means for the run; one that is the command's is passed on.
+    fn signalled(&mut self, Received { signal, by_kernel }: Received) -> Option<Input> {
+        let shares_the_terminal = self.group == Group::Inherited && self.terminal.is_some();
+        if STOP_SIGNALS.contains(&signal) {
+            let sender = match (self.group, by_kernel) {
+                (Group::Inherited, true) => Sender::Terminal,
+                (Group::Inherited, false) if shares_the_terminal => Sender::ProcessToGroup,
+                (Group::Inherited | Group::New | Group::Session, _) => Sender::Process,
+            };
+            return Some(Input::Signal { signal, sender });
+        }
+        let Some(child) = &self.child else {
+            reap_orphans(None);
+            return (signal == Signal::USR1).then_some(Input::RetryNow);
+        };
+        // If a signal cannot be sent, the command is somebody else's, and not to be disturbed.
+        match signal {
+            Signal::CHLD => {
+                reap_orphans(Some(child.pid()));
+                if shares_the_terminal
+                    && let Some(by) = child.running().and_then(stopped_by)
+                    && let Ok(alarm) = Alarm::new()
+                {
+                    alarm.set(STOPPED_FOR);
+                    self.stopped = Some((by, alarm));
+                }
+            }
+            // Whoever continued us may have continued the whole group; a command that runs is not told twice.
+            Signal::CONT if self.group == Group::Inherited => child.wake(&self.tree),
+            Signal::WINCH if child.resize() => drop(child.pass_on(signal)),
+            Signal::WINCH if by_kernel && self.group == Group::Inherited => {}
+            _ => drop(child.pass_on(signal)),
+        }
+        None
+    }
+
+    /// Where the shell waits for us as a job, a command that stops stops us, too; and goes on when we do.
+    fn stop_with_the_command(&mut self) {
+        let Some((by, _)) = self.stopped.take() else { return };
+        let Some(child) = &self.child else { return };
+        let is_stopped = child.running().is_some_and(|pid| {
+            tree::read(pid.as_raw_nonzero().get()).is_some_and(|leader| leader.is_stopped())
+        });
+        if !is_stopped {
+            return;
+        }
+        let signal = if by == Signal::STOP { Signal::TSTP } else { by };
+        if !Start::get().ignored(signal) {
+            stop(signal);
+        }
+        child.wake(&self.tree);
+    }
+}
+
+fn own_session() -> i32 {
+    getsid(None).map_or(0, |session| session.as_raw_nonzero().get())
 }
 
 /// How long until a moment, by the clock that its reason is measured by.
 fn remaining(now: Time, at: Time, why: Why) -> Duration {
     match why {
-        Why::Timeout | Why::Grace => at.active.saturating_sub(now.active),
+        Why::Timeout | Why::Idle | Why::PassOn | Why::Grace | Why::Unkillable => {
+            at.active.saturating_sub(now.active)
+        }
         Why::Deadline | Why::Delay => at.elapsed.saturating_sub(now.elapsed),
     }
 }
 
-async fn next_signal(signals: &mut SignalsInfo<WithRawSiginfo>) -> libc::siginfo_t {
-    match poll_fn(|context| Pin::new(&mut *signals).poll_next(context)).await {
-        Some(info) => info,
-        // The stream ends only when it is closed, which nobody does.
+async fn next_report(child: Option<&mut Child>, tree: &Tree) -> Result<Report, SpawnError> {
+    match child {
+        Some(child) => child.report(tree).await,
         None => pending().await,
     }
 }
 
-async fn next_report(child: Option<&mut Child>) -> Result<Input, SpawnError> {
-    match child {
-        Some(child) => child.report().await,
+async fn swept(leftovers: Option<&mut Leftovers>, tree: &Tree) -> bool {
+    match leftovers {
+        Some(leftovers) => leftovers.swept(tree).await,
         None => pending().await,
     }
 }
 
-/// What a signal means for the run; one that is the command's is passed on.
-fn signalled(info: libc::siginfo_t, child: Option<&Child>, has_terminal: bool) -> Option<Input> {
-    let signal = Signal::new(info.si_signo)?;
-    if STOP_SIGNALS.contains(&signal) {
-        // A positive code is the kernel's: the terminal sends to all of its foreground group, and so to the command.
-        let sender =
-            if info.si_code > 0 && has_terminal { Sender::Keyboard } else { Sender::Process };
-        return Some(Input::Signal { signal, sender });
-    }
-    match child {
-        Some(child) => {
-            // If it cannot be sent, the command is somebody else's, and not to be disturbed.
-            let _not_ours_to_tell = child.pass_on(signal);
-            None
-        }
-        None => (signal == Signal::USR1).then_some(Input::RetryNow),
+async fn stays_stopped(stopped: Option<&(Signal, Alarm)>) {
+    match stopped {
+        Some((_, alarm)) => alarm.rings().await,
+        None => pending().await,
     }
 }
 
@@ -226,8 +374,9 @@ fn is_fact(entry: &CStr) -> bool {
 }
 
 /// What the command is told in its environment.
-fn facts(attempt: u64, history: &History) -> Vec<CString> {
-    let max_attempts = history.max_attempts().map_or(String::new(), |max| max.to_string());
+fn facts(attempt: u64, trigger: Trigger, history: &History) -> Vec<CString> {
+    let max_attempts = history.max_attempts_with_next(trigger);
+    let max_attempts = max_attempts.map_or(String::new(), |max| max.to_string());
     let mut facts = vec![
         ("RETRYRUN_ATTEMPT", attempt.to_string()),
         ("RETRYRUN_MAX_ATTEMPTS", max_attempts),

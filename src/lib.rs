@@ -12,8 +12,10 @@ pub mod driver;
 pub mod engine;
 pub mod error;
 pub mod generate;
+pub mod leftovers;
 pub mod redact;
 pub mod report;
+pub mod streams;
 pub mod unix;
 
 use std::ffi::{CString, OsString};
@@ -35,7 +37,8 @@ use report::Sinks;
 use report::json::HistoryPrinter;
 use report::log::{Log, Options};
 use report::text::{harmless, harmless_json};
-use unix::clock;
+use unix::outlet::Stderr;
+use unix::{cgroup, clock};
 
 /// Does what a command line asks for, and answers how the process is to end. `words` begin with our own name.
 #[must_use]
@@ -135,7 +138,17 @@ fn execute(
         words: words.collect::<Result<_, _>>()?,
         shown_name: shown.into_iter().next().unwrap_or_default(),
         environment,
+        process_group: resolved.supervision.process_group,
+        cgroup: resolved.supervision.cgroup,
+        is_listened_to: resolved.policy.idle_timeout.is_some(),
     };
+    if let Some(folder) = &command.cgroup {
+        cgroup::check(folder).map_err(|source| Error::File {
+            action: "make cgroups in",
+            path: folder.clone(),
+            source,
+        })?;
+    }
     let run = Run::new(resolved.policy, identity, clock::timestamp());
     driver::drive(run, command, sinks)
 }
@@ -148,7 +161,7 @@ fn sinks(reporting: &Reporting, environment: &Environment) -> Sinks {
     };
     let mut sinks = Sinks::default();
     sinks.add(Log::new(
-        io::stderr(),
+        Stderr::default(),
         Options {
             json: reporting.log_format == LogFormat::Json,
             color: is_coloured(reporting.color, environment),
@@ -157,7 +170,7 @@ fn sinks(reporting: &Reporting, environment: &Environment) -> Sinks {
     ));
     if reporting.history != HistoryWhen::Never {
         sinks.add(HistoryPrinter {
-            writer: io::stderr(),
+            writer: Stderr::default(),
             indented: io::stderr().is_terminal(),
             always: reporting.history == HistoryWhen::Always,
             filter,

@@ -540,6 +540,7 @@ fn short_help_is_one_screen_and_long_help_has_headings() {
             "Backoff:",
             "Classification:",
             "Reports:",
+            "Supervision:",
             "Exit status:",
             "Configuration:",
             "Modes:"

@@ -2,6 +2,7 @@
 
 mod backoff;
 mod clocks;
+mod endings;
 mod exit_codes;
 mod history;
 mod rules;

@@ -27,8 +27,11 @@ fn the_json_form_is_one_line_with_everything() {
 {"name":"retries","value":1,"origin":"flag --retries"},
 {"name":"deadline","value":null,"origin":"built in"},
 {"name":"timeout","value":null,"origin":"built in"},
+{"name":"idle_timeout","value":null,"origin":"built in"},
 {"name":"kill_after","value":5.0,"origin":"built in"},
 {"name":"stop_signal","value":"SIGTERM","origin":"built in"},
+{"name":"healthy_after","value":null,"origin":"built in"},
+{"name":"consecutive","value":1,"origin":"built in"},
 {"name":"delay","value":0.25,"origin":"environment RETRYRUN_DELAY"},
 {"name":"backoff","value":"exponential","origin":"built in"},
 {"name":"multiplier","value":2.0,"origin":"built in"},
@@ -36,6 +39,9 @@ fn the_json_form_is_one_line_with_everything() {
 {"name":"jitter","value":"none","origin":"built in"},
 {"name":"seed","value":42,"origin":"flag --seed"},
 {"name":"exit_code","value":["timeout=75"],"origin":"flag --exit-code"},
+{"name":"leftovers","value":"auto","origin":"built in"},
+{"name":"process_group","value":"auto","origin":"built in"},
+{"name":"cgroup","value":null,"origin":"built in"},
 {"name":"history","value":"failure","origin":"built in"},
 {"name":"redact","value":[],"origin":"built in"},
 {"name":"quiet","value":false,"origin":"built in"},
@@ -67,23 +73,29 @@ otherwise = \"retry\"
     let ran = test.file("c.toml", content).env("RETRYRUN_REDACT", "a[0-9]\nb[0-9]").run();
     let expected = "\
 Settings:
-  policy       fetch          built in, defined c.toml:1
-  retries      2              flag --retries
-  deadline     none           built in
-  timeout      0.5s           flag --timeout
-  kill_after   5s             built in
-  stop_signal  SIGTERM        built in
-  delays       1s,1m 30s      policy fetch (c.toml:1)
-  max_delay    5m             built in
-  jitter       none           built in
-  seed         1              flag --seed
-  exit_code    none           built in
-  history      failure        built in
-  redact       a[0-9] b[0-9]  environment RETRYRUN_REDACT
-  quiet        false          built in
-  verbose      false          built in
-  log_format   text           built in
-  color        auto           built in
+  policy         fetch          built in, defined c.toml:1
+  retries        2              flag --retries
+  deadline       none           built in
+  timeout        0.5s           flag --timeout
+  idle_timeout   none           built in
+  kill_after     5s             built in
+  stop_signal    SIGTERM        built in
+  healthy_after  none           built in
+  consecutive    1              built in
+  delays         1s,1m 30s      policy fetch (c.toml:1)
+  max_delay      5m             built in
+  jitter         none           built in
+  seed           1              flag --seed
+  exit_code      none           built in
+  leftovers      auto           built in
+  process_group  auto           built in
+  cgroup         none           built in
+  history        failure        built in
+  redact         a[0-9] b[0-9]  environment RETRYRUN_REDACT
+  quiet          false          built in
+  verbose        false          built in
+  log_format     text           built in
+  color          auto           built in
 
 Rules, the first that holds decides:
   22   permanent (gone)       policy fetch (c.toml:1)

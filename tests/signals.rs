@@ -147,7 +147,8 @@ fn usr1_ends_a_wait_and_the_attempt_does_not_count() {
     let mut running = Test::bash(&["-n1", "-d", "200", "--history=always"], &script).start();
     running.stderr_with("attempt 1/2 failed");
     running.signal(Signal::USR1);
-    running.stderr_with("attempt 2/2 failed");
+    // It does not count against the limit, so that another retry is left.
+    running.stderr_with("attempt 2/3 failed");
     running.signal(Signal::USR1);
     let ran = running.finish();
     assert_eq!(ran.code(), Some(0), "{}", ran.stderr);

@@ -10,7 +10,7 @@ use retryrun::engine::classify::{PlacedRule, Rules};
 use retryrun::engine::event::{Event, Record, RunStarted, SpawnErrorKind, Verdict};
 use retryrun::engine::exit::Exit;
 use retryrun::engine::history::History;
-use retryrun::engine::policy::{Policy, Retries};
+use retryrun::engine::policy::{Leftovers, Policy, Retries};
 use retryrun::engine::signal::Signal;
 use retryrun::engine::time::Timestamp;
 use retryrun::engine::{ExitStatus, Run, Sender};
@@ -38,7 +38,11 @@ pub(crate) fn default_policy() -> Policy {
             seed: 42,
         },
         timeout: None,
+        idle_timeout: None,
         deadline: None,
+        healthy_after: None,
+        consecutive: 1,
+        leftovers: Leftovers::Auto,
         kill_after: secs(5.0),
         stop_signal: Signal::TERM,
         rules: Rules::new(Vec::new()),
@@ -64,6 +68,8 @@ pub(crate) enum Command {
         ends: Option<(Duration, ExitStatus)>,
         /// What a signal other than KILL does to it.
         reaction: Reaction,
+        /// Processes that it leaves behind.
+        leftovers: u64,
     },
     /// It cannot be started.
     CannotStart(SpawnErrorKind),
@@ -78,14 +84,17 @@ pub(crate) enum Reaction {
     Dies(Duration),
     /// It handles it and exits, so long after.
     Exits(Duration, i32),
+    /// Nothing, be it SIGKILL.
+    Immortal,
 }
 
 impl Command {
     /// The same command, but it takes so long.
     pub(crate) fn after(self, lasts: Duration) -> Command {
         match self {
-            Command::Runs { ends, reaction } => {
-                Command::Runs { ends: ends.map(|(_, status)| (lasts, status)), reaction }
+            Command::Runs { ends, reaction, leftovers } => {
+                let ends = ends.map(|(_, status)| (lasts, status));
+                Command::Runs { ends, reaction, leftovers }
             }
             cannot_start @ Command::CannotStart(_) => cannot_start,
         }
@@ -94,7 +103,15 @@ impl Command {
     /// The same command with another answer to signals.
     pub(crate) fn on_signal(self, reaction: Reaction) -> Command {
         match self {
-            Command::Runs { ends, .. } => Command::Runs { ends, reaction },
+            Command::Runs { ends, leftovers, .. } => Command::Runs { ends, reaction, leftovers },
+            cannot_start @ Command::CannotStart(_) => cannot_start,
+        }
+    }
+
+    /// The same command, which leaves processes behind.
+    pub(crate) fn leaving(self, leftovers: u64) -> Command {
+        match self {
+            Command::Runs { ends, reaction, .. } => Command::Runs { ends, reaction, leftovers },
             cannot_start @ Command::CannotStart(_) => cannot_start,
         }
     }
@@ -112,19 +129,24 @@ pub(crate) fn dies(signal: Signal) -> Command {
 
 /// A command that ends after a tenth of a second.
 pub(crate) fn ends(status: ExitStatus) -> Command {
-    Command::Runs { ends: Some((secs(0.1), status)), reaction: Reaction::Dies(Duration::ZERO) }
+    let ends = Some((secs(0.1), status));
+    Command::Runs { ends, reaction: Reaction::Dies(Duration::ZERO), leftovers: 0 }
 }
 
 /// A command that never ends by itself.
 pub(crate) fn hangs() -> Command {
-    Command::Runs { ends: None, reaction: Reaction::Dies(Duration::ZERO) }
+    Command::Runs { ends: None, reaction: Reaction::Dies(Duration::ZERO), leftovers: 0 }
 }
 
 /// What comes from outside at some moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Happening {
-    /// A signal to us; from the keyboard the command gets it too.
+    /// A signal to us; from the terminal the command gets it too.
     Signal(Signal, Sender),
+    /// The command writes something.
+    Output,
+    /// What it writes is not taken.
+    OutputStalled,
     /// Somebody wants the next attempt now.
     RetryNow,
     /// The machine sleeps: time passes, but not for whoever runs on it.
@@ -139,6 +161,7 @@ pub(crate) struct Script {
     commands: Vec<Command>,
     happenings: Vec<(Duration, Happening)>,
     told_at_start: usize,
+    survives: bool,
     fidgety: bool,
 }
 
@@ -150,6 +173,7 @@ impl Script {
             commands: commands.into_iter().collect(),
             happenings: Vec::new(),
             told_at_start: 1_000,
+            survives: false,
             fidgety: false,
         }
     }
@@ -200,13 +224,19 @@ impl Script {
 
     /// A signal of the terminal.
     pub(crate) fn key(self, moment: Duration, signal: Signal) -> Script {
-        self.at(moment, Happening::Signal(signal, Sender::Keyboard))
+        self.at(moment, Happening::Signal(signal, Sender::Terminal))
     }
 
     /// TERM comes between the order to start this attempt and the answer to it. If nothing else is said that is
     /// the thousandth, so that every run ends.
     pub(crate) fn told_at_start(mut self, attempt: usize) -> Script {
         self.told_at_start = attempt;
+        self
+    }
+
+    /// What is left behind does not die.
+    pub(crate) fn surviving(mut self) -> Script {
+        self.survives = true;
         self
     }
 

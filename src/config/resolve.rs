@@ -1,5 +1,6 @@
 //! Merging: the policy that the layers come to, and where each of its values is from.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -8,10 +9,12 @@ use serde_json::Value;
 use super::catalogue::{Chosen, Stack};
 use super::layer::{Layer, Place};
 use super::settings::Settings;
-use super::value::{Color, HistoryWhen, LogFormat, Multiplier, Pattern, Seconds, Seed};
+use super::value::{
+    Color, HistoryWhen, LogFormat, Multiplier, Pattern, ProcessGroup, Seconds, Seed,
+};
 use crate::engine::backoff::{Backoff, Jitter, Shape, Waits};
 use crate::engine::classify::Rules;
-use crate::engine::policy::{Attempts, Policy, Retries};
+use crate::engine::policy::{Attempts, Consecutive, Leftovers, Policy, Retries};
 use crate::engine::signal::Signal;
 
 /// What a setting is called that nobody set.
@@ -28,12 +31,23 @@ type Switch = (&'static str, fn(&Settings) -> Option<bool>);
 pub struct Resolved {
     /// The policy for the engine.
     pub policy: Policy,
+    /// How the command is held.
+    pub supervision: Supervision,
     /// How we report.
     pub reporting: Reporting,
     /// Every setting in effect, for people.
     pub rows: Vec<Row>,
     /// What the chosen policy says of itself.
     pub docs: Option<String>,
+}
+
+/// How the command is held.
+#[derive(Clone, Debug)]
+pub struct Supervision {
+    /// Where it stands among the other processes.
+    pub process_group: ProcessGroup,
+    /// The folder in which each attempt gets a cgroup.
+    pub cgroup: Option<PathBuf>,
 }
 
 /// How we report.
@@ -87,14 +101,28 @@ pub(super) fn resolve(
         retries,
         deadline,
         timeout: resolver.limit("timeout", |settings| settings.timeout),
+        idle_timeout: resolver.limit("idle_timeout", |settings| settings.idle_timeout),
         kill_after: resolver.value("kill_after", |settings| settings.kill_after, seconds(5)).0,
         stop_signal: resolver.value("stop_signal", |settings| settings.stop_signal, Signal::TERM),
+        healthy_after: resolver.limit("healthy_after", |settings| settings.healthy_after),
+        consecutive: resolver
+            .value("consecutive", |settings| settings.consecutive, Consecutive(1))
+            .0,
         backoff: resolver.backoff(random_seed),
         rules: resolver.rules(),
         exit_codes: resolver
             .list("exit_code", |settings| settings.exit_code.clone())
             .into_iter()
             .collect(),
+        leftovers: resolver.value("leftovers", |settings| settings.leftovers, Leftovers::Auto),
+    };
+    let supervision = Supervision {
+        process_group: resolver.value(
+            "process_group",
+            |settings| settings.process_group,
+            ProcessGroup::Auto,
+        ),
+        cgroup: resolver.path("cgroup", |settings| settings.cgroup.clone()),
     };
     let history = resolver.value("history", |settings| settings.history, HistoryWhen::Failure);
     let shown = |patterns: &Vec<Pattern>| -> Vec<String> {
@@ -108,7 +136,13 @@ pub(super) fn resolve(
         log_format: resolver.value("log_format", |settings| settings.log_format, LogFormat::Text),
         color: resolver.value("color", |settings| settings.color, Color::Auto),
     };
-    Resolved { policy, reporting, rows: resolver.rows, docs: stack.policy.docs.clone() }
+    Resolved {
+        policy,
+        supervision,
+        reporting,
+        rows: resolver.rows,
+        docs: stack.policy.docs.clone(),
+    }
 }
 
 /// Who chose the policy, and where it is defined.
@@ -168,6 +202,20 @@ impl Resolver<'_> {
         };
         self.row(key, &is_on, is_on.to_string(), origin);
         is_on
+    }
+
+    fn path(
+        &mut self,
+        key: &'static str,
+        get: impl Fn(&Settings) -> Option<PathBuf>,
+    ) -> Option<PathBuf> {
+        let (path, origin) = match self.pick(key, get) {
+            Some((_, path, origin)) => (Some(path), origin),
+            None => (None, BUILT_IN.to_owned()),
+        };
+        let text = path.as_ref().map(|path| path.to_string_lossy().into_owned());
+        self.row(key, &text, none_if_empty(text.clone().unwrap_or_default()), origin);
+        path
     }
 
     fn list<T: ToString>(

@@ -10,13 +10,14 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Deserialize;
 
 use super::value::{
-    Color, Delays, HistoryWhen, LogFormat, Multiplier, Otherwise, Pattern, Seconds, Seed,
+    Color, Delays, HistoryWhen, LogFormat, Multiplier, Otherwise, Pattern, ProcessGroup, Seconds,
+    Seed,
 };
 use crate::engine::backoff::{Jitter, Shape};
 use crate::engine::classify::Rule;
 use crate::engine::exit::ExitCode;
 use crate::engine::keyword::Keyword;
-use crate::engine::policy::{Attempts, Retries};
+use crate::engine::policy::{Attempts, Consecutive, Leftovers, Retries};
 use crate::engine::signal::Signal;
 
 /// What one layer says.
@@ -60,6 +61,26 @@ pub struct Settings {
     /// A signal by name, with or without SIG, or by number.
     #[arg(long, value_name = "SIG", help_heading = LIMITS, hide_short_help = true)]
     pub stop_signal: Option<Signal>,
+
+    /// Limit on the silence of an attempt [default: none]
+    ///
+    /// An attempt that writes nothing to stdout or stderr for this long is ended as by --timeout. Both streams are read for that, and
+    /// passed on at once; a terminal stays a terminal for the command. 0 is no limit.
+    #[arg(long, value_name = "DUR", help_heading = LIMITS, hide_short_help = true)]
+    pub idle_timeout: Option<Seconds>,
+
+    /// Count anew after an attempt that ran this long [default: none]
+    ///
+    /// An attempt that ran at least this long before it failed was healthy: it sets the count of retries and the backoff back to
+    /// zero. 0 is off.
+    #[arg(long, value_name = "DUR", help_heading = LIMITS, hide_short_help = true)]
+    pub healthy_after: Option<Seconds>,
+
+    /// Successes in a row that are needed [default: 1]
+    ///
+    /// For waiting until a service is steady. Between them the wait is --delay, and no retry is spent.
+    #[arg(long, value_name = "N", help_heading = LIMITS, hide_short_help = true)]
+    pub consecutive: Option<Consecutive>,
 
     /// Wait before the first retry [default: 5s]
     #[arg(short = 'd', long, value_name = "DUR", help_heading = BACKOFF)]
@@ -189,6 +210,37 @@ pub struct Settings {
     )]
     pub color: Option<Color>,
 
+    /// What becomes of processes left behind [default: auto]
+    ///
+    /// auto ends, before the next attempt, what an attempt left behind in its session; what went to a session of its own, such as
+    /// gpg-agent, lives on, and after the last attempt everything. keep ends nothing. kill ends all, also after the last attempt. What
+    /// is ended is sent the stop signal and, after a second, SIGKILL.
+    #[arg(
+        long, value_name = "WHAT", help_heading = SUPERVISION, hide_short_help = true,
+        value_parser = word::<Leftovers>(),
+    )]
+    pub leftovers: Option<Leftovers>,
+
+    /// The process group of the command [default: auto]
+    ///
+    /// auto: with a terminal the command stays in retryrun's group, so that Ctrl-C, Ctrl-Z and password prompts work as without
+    /// retryrun; without one it gets a group of its own. inherit and new are one of these always, and session is a session of its own.
+    #[arg(
+        long, value_name = "GROUP", help_heading = SUPERVISION, hide_short_help = true,
+        value_parser = word::<ProcessGroup>(),
+    )]
+    pub process_group: Option<ProcessGroup>,
+
+    /// A folder in which attempts get cgroups [default: none]
+    ///
+    /// A folder of a cgroup file system, version 2, that may be written: each attempt gets a cgroup below it, so that nothing that it
+    /// starts escapes. It is removed afterwards.
+    #[arg(
+        long, value_name = "DIR", help_heading = SUPERVISION, hide_short_help = true,
+        value_hint = ValueHint::DirPath,
+    )]
+    pub cgroup: Option<PathBuf>,
+
     /// Another exit status for an outcome
     ///
     /// WHY is permanent, exhausted, deadline, interrupted, not-started, flaky (success, but not at the first attempt), or timeout
@@ -217,6 +269,7 @@ pub struct Settings {
 const LIMITS: &str = "Limits";
 const BACKOFF: &str = "Backoff";
 const CLASSIFICATION: &str = "Classification";
+const SUPERVISION: &str = "Supervision";
 const REPORTS: &str = "Reports";
 const EXIT_STATUS: &str = "Exit status";
 const CONFIGURATION: &str = "Configuration";

@@ -15,7 +15,7 @@ use crate::engine::backoff::Jitter;
 use crate::engine::classify::Rule;
 use crate::engine::exit::ExitCode;
 use crate::engine::keyword::{Scalar, keywords, scalars};
-use crate::engine::policy::{Attempts, Retries};
+use crate::engine::policy::{Attempts, Consecutive, Retries};
 use crate::engine::time::human;
 
 keywords! {
@@ -51,6 +51,20 @@ keywords! {
 }
 
 keywords! {
+    /// Where the command stands among the other processes.
+    ProcessGroup {
+        /// With a terminal in our group, else in one of its own.
+        Auto = "auto",
+        /// In our group.
+        Inherit = "inherit",
+        /// In a group of its own.
+        New = "new",
+        /// In a session of its own.
+        Session = "session",
+    }
+}
+
+keywords! {
     /// When our lines have colours.
     Color {
         /// On a terminal, unless the environment says otherwise.
@@ -62,7 +76,18 @@ keywords! {
     }
 }
 
-scalars!(Retries, Attempts, Jitter, Rule, ExitCode, Seconds, Multiplier, Seed, Pattern);
+scalars!(
+    Retries,
+    Attempts,
+    Consecutive,
+    Jitter,
+    Rule,
+    ExitCode,
+    Seconds,
+    Multiplier,
+    Seed,
+    Pattern
+);
 
 /// A duration: a number of seconds (`5`, `0.5`, `.5`) or one with units (`500ms`, `1m30s`, `2h 15m`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

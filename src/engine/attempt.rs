@@ -12,6 +12,12 @@ use super::{Sender, Why};
 /// After so many signals sent by processes the grace is over.
 const PATIENCE: u32 = 3;
 
+/// How long a signal is held back that the command may have got by itself, since its sender signalled the whole group.
+const PASS_ON_AFTER: Duration = Duration::from_millis(50);
+
+/// What still lives so long after SIGKILL sits in an uninterruptible wait of the kernel.
+const UNKILLABLE_AFTER: Duration = Duration::from_secs(5);
+
 /// An attempt that began and has not ended.
 #[derive(Clone, Debug)]
 pub struct Attempt {
@@ -20,11 +26,16 @@ pub struct Attempt {
     /// When it began.
     pub started: Time,
     limits: Limits,
+    /// Since when it has been silent, on the active clock; none while what it writes is not taken.
+    silent_since: Option<Duration>,
+    ended: bool,
     cut: Option<EndedBy>,
     told: bool,
     sent_by_processes: u32,
+    /// Signals that are held back, each until when.
+    held_back: Vec<(Duration, Signal)>,
     grace_ends: Option<Duration>,
-    killed: bool,
+    killed: Option<Duration>,
 }
 
 /// What ends an attempt, and how.
@@ -32,6 +43,8 @@ pub struct Attempt {
 pub struct Limits {
     /// Its own limit.
     pub timeout: Option<Duration>,
+    /// The limit on its silence.
+    pub idle_timeout: Option<Duration>,
     /// The end of the run, on the elapsed clock.
     pub deadline: Option<Duration>,
     /// What it is sent first.
@@ -40,13 +53,18 @@ pub struct Limits {
     pub kill_after: Duration,
 }
 
-/// An order to send its processes a signal.
+/// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kill {
-    /// The signal.
-    pub signal: Signal,
-    /// The limit that it enforces, where this is the first signal for it.
-    pub cut: Option<EndedBy>,
+pub enum Due {
+    /// Send its processes a signal.
+    Kill {
+        /// The signal.
+        signal: Signal,
+        /// The limit that it enforces, where this is the first signal for it.
+        cut: Option<EndedBy>,
+    },
+    /// It does not die.
+    Unkillable,
 }
 
 impl Attempt {
@@ -57,11 +75,14 @@ impl Attempt {
             number,
             started: now,
             limits,
+            silent_since: Some(now.active),
+            ended: false,
             cut: None,
             told: false,
             sent_by_processes: 0,
+            held_back: Vec::new(),
             grace_ends: None,
-            killed: false,
+            killed: None,
         }
     }
 
@@ -77,14 +98,29 @@ impl Attempt {
         self.told
     }
 
+    /// The command has ended by itself: from now on no limit cuts it.
+    pub fn ended(&mut self) {
+        self.ended = true;
+    }
+
+    /// It wrote something, and it was taken.
+    pub fn wrote(&mut self, now: Time) {
+        self.silent_since = Some(now.active);
+    }
+
+    /// What it writes is not taken: until it is, the clock of its silence stands still.
+    pub fn stalled(&mut self) {
+        self.silent_since = None;
+    }
+
     /// A signal to us that is to end the run: what to send, if anything.
     ///
-    /// The keyboard's signals have reached the command already; Ctrl-C and Ctrl-\ start no grace, since a REPL
+    /// The terminal's signals have reached the command already; Ctrl-C and Ctrl-\ start no grace, since a REPL
     /// or a pager lives through them. Everything else starts the grace, and the third one that a process sent
     /// ends it.
-    pub fn tell(&mut self, now: Time, signal: Signal, sender: Sender) -> Option<Kill> {
+    pub fn tell(&mut self, now: Time, signal: Signal, sender: Sender) -> Option<Due> {
         self.told = true;
-        if sender == Sender::Keyboard {
+        if sender == Sender::Terminal {
             if !matches!(signal, Signal::INT | Signal::QUIT) {
                 self.begin_grace(now);
             }
@@ -92,37 +128,55 @@ impl Attempt {
         }
         self.sent_by_processes += 1;
         if self.sent_by_processes >= PATIENCE || self.limits.kill_after.is_zero() {
-            return self.kill();
+            return self.kill(now);
         }
         self.begin_grace(now);
-        Some(Kill { signal, cut: None })
+        if sender == Sender::ProcessToGroup {
+            if !self.held_back.iter().any(|(_, held)| *held == signal) {
+                self.held_back.push((now.active.saturating_add(PASS_ON_AFTER), signal));
+            }
+            return None;
+        }
+        Some(Due::Kill { signal, cut: None })
     }
 
     /// What is due by now.
-    pub fn tick(&mut self, now: Time) -> Option<Kill> {
+    pub fn tick(&mut self, now: Time) -> Option<Due> {
+        if let Some(killed) = self.killed {
+            let is_due = now.active >= killed.saturating_add(UNKILLABLE_AFTER);
+            return is_due.then_some(Due::Unkillable);
+        }
         if let Some(grace_ends) = self.grace_ends {
-            return if now.active >= grace_ends { self.kill() } else { None };
+            if now.active >= grace_ends {
+                return self.kill(now);
+            }
+            let (_, signal) =
+                self.held_back.extract_if(.., |(until, _)| now.active >= *until).next()?;
+            return Some(Due::Kill { signal, cut: None });
         }
         let (_, _, ended_by) =
             self.limits_in_order(now).find(|(remaining, ..)| remaining.is_zero())?;
         self.cut = Some(ended_by);
         let signal = if self.limits.kill_after.is_zero() {
-            self.grace_ends = Some(now.active);
-            self.killed = true;
+            self.killed = Some(now.active);
             Signal::KILL
         } else {
             self.begin_grace(now);
             self.limits.stop_signal
         };
-        Some(Kill { signal, cut: Some(ended_by) })
+        Some(Due::Kill { signal, cut: Some(ended_by) })
     }
 
     /// How long until something is due, and what.
     #[must_use]
     pub fn wakeup(&self, now: Time) -> Option<(Duration, Why)> {
+        let until = |moment: Duration| moment.saturating_sub(now.active);
+        if let Some(killed) = self.killed {
+            return Some((until(killed.saturating_add(UNKILLABLE_AFTER)), Why::Unkillable));
+        }
         if let Some(grace_ends) = self.grace_ends {
-            let remaining = grace_ends.saturating_sub(now.active);
-            return (!self.killed).then_some((remaining, Why::Grace));
+            let held_back = self.held_back.iter().map(|(moment, _)| (until(*moment), Why::PassOn));
+            return held_back.chain([(until(grace_ends), Why::Grace)]).min_by_key(|due| due.0);
         }
         self.limits_in_order(now)
             .min_by_key(|(remaining, ..)| *remaining)
@@ -134,11 +188,14 @@ impl Attempt {
         let deadline = self.limits.deadline.map(|deadline| {
             (deadline.saturating_sub(now.elapsed), Why::Deadline, EndedBy::Deadline)
         });
-        let timeout = self.limits.timeout.map(|timeout| {
-            let end = self.started.active.saturating_add(timeout);
-            (end.saturating_sub(now.active), Why::Timeout, EndedBy::Timeout)
-        });
-        deadline.into_iter().chain(timeout)
+        let active = |since: Option<Duration>, limit: Option<Duration>| {
+            Some(since?.saturating_add(limit?).saturating_sub(now.active))
+        };
+        let timeout = active(Some(self.started.active), self.limits.timeout)
+            .map(|remaining| (remaining, Why::Timeout, EndedBy::Timeout));
+        let idle = active(self.silent_since, self.limits.idle_timeout)
+            .map(|remaining| (remaining, Why::Idle, EndedBy::IdleTimeout));
+        deadline.into_iter().chain(timeout).chain(idle).filter(|_| !self.ended)
     }
 
     fn begin_grace(&mut self, now: Time) {
@@ -147,11 +204,11 @@ impl Attempt {
         self.grace_ends.get_or_insert(ends);
     }
 
-    fn kill(&mut self) -> Option<Kill> {
-        if std::mem::replace(&mut self.killed, true) {
+    fn kill(&mut self, now: Time) -> Option<Due> {
+        if self.killed.is_some() {
             return None;
         }
-        self.grace_ends.get_or_insert(Duration::ZERO);
-        Some(Kill { signal: Signal::KILL, cut: None })
+        self.killed = Some(now.active);
+        Some(Due::Kill { signal: Signal::KILL, cut: None })
     }
 }

@@ -138,6 +138,12 @@ impl Backoff {
         jittered.min(self.max_delay)
     }
 
+    /// The first wait without jitter: what is waited between two successes where several are needed.
+    #[must_use]
+    pub fn first(&self) -> Duration {
+        self.base(0).min(self.max_delay)
+    }
+
     /// The waits of a run that retries without end, in the precision in which a run waits.
     pub fn schedule(&self) -> impl Iterator<Item = Duration> + '_ {
         let mut previous = None;

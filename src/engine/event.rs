@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ExitStatus;
 use super::keyword::keywords;
 use super::signal::Signal;
 use super::time::{Timestamp, optional_seconds, seconds};
@@ -103,6 +104,13 @@ pub struct PolicySummary {
     #[serde(with = "optional_seconds")]
     #[cfg_attr(test, schemars(with = "Option<f64>"))]
     pub deadline: Option<Duration>,
+    /// An attempt that ran at least this long before it failed sets the count of retries to zero.
+    #[serde(default, with = "optional_seconds")]
+    #[cfg_attr(test, schemars(with = "Option<f64>"))]
+    pub healthy_after: Option<Duration>,
+    /// How many successes in a row are needed.
+    #[serde(default)]
+    pub consecutive: u64,
 }
 
 /// An attempt began.
@@ -150,6 +158,12 @@ pub struct AttemptEnded {
     /// What it used.
     #[serde(flatten)]
     pub usage: Usage,
+    /// Processes that it left behind.
+    #[serde(default)]
+    pub leftovers: u64,
+    /// Whether something still held its output when we stopped listening.
+    #[serde(default)]
+    pub output_held: bool,
 }
 
 /// A wait began.
@@ -157,7 +171,9 @@ pub struct AttemptEnded {
 pub struct RetryPlanned {
     /// The attempt that ended.
     pub attempt: u64,
-    /// The automatic retry that follows, from 1.
+    /// What follows: a retry, or an attempt that is to confirm a success.
+    pub trigger: Trigger,
+    /// The number of that retry since the count was last set to zero, from 1; of a confirmation, the successes so far in a row.
     pub retry: u64,
     /// The wait before it.
     #[serde(with = "seconds")]
@@ -276,6 +292,28 @@ pub struct Ending {
     /// Why it could not be started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_kind: Option<SpawnErrorKind>,
+}
+
+impl Ending {
+    /// The ending of a process, which a limit may have cut.
+    #[must_use]
+    pub fn of(status: ExitStatus, cut: Option<EndedBy>) -> Ending {
+        let (by, exit_code, signal, core_dumped) = match status {
+            ExitStatus::Code(code) => (EndedBy::Exit, Some(code), None, false),
+            ExitStatus::Signal { signal, core_dumped } => {
+                (EndedBy::Signal, None, Some(signal), core_dumped)
+            }
+        };
+        let ended_by = cut.unwrap_or(by);
+        Ending { ended_by, exit_code, signal, core_dumped, error: None, error_kind: None }
+    }
+
+    /// An ending of which nothing is known but what went wrong.
+    #[must_use]
+    pub fn failed(ended_by: EndedBy, error: String, error_kind: Option<SpawnErrorKind>) -> Ending {
+        let error = Some(error);
+        Ending { ended_by, exit_code: None, signal: None, core_dumped: false, error, error_kind }
+    }
 }
 
 /// What the rules said of an ending; all null where they were not asked.

@@ -126,12 +126,18 @@ pub struct Stop<'a> {
     pub told: Option<Signal>,
     /// Whether the last attempt was running when we were told.
     pub told_in_attempt: bool,
+    /// Whether something of it cannot be killed.
+    pub unkillable: bool,
 }
 
 impl ExitCodes {
     /// Our exit status: the replacement for the outcome, else the one for a timeout, else the ordinary one.
     #[must_use]
     pub fn exit(&self, stop: Stop<'_>) -> Exit {
+        if stop.unkillable {
+            // Whatever the command left is not known, and something of it goes on.
+            return Exit::FAILED;
+        }
         match self.replacement(stop) {
             Some(Replacement::Code(code)) => Exit::Code(code),
             Some(Replacement::Same) => stop.last.map_or_else(|| ordinary(stop), left),

@@ -77,6 +77,15 @@ pub struct History {
     pub attempts: Vec<Attempt>,
     /// How many were left out between them.
     pub attempts_omitted: u64,
+    /// Automatic retries since the count was last set to zero.
+    #[serde(skip)]
+    pub retries_used: u64,
+    /// The wait before the last of them.
+    #[serde(skip)]
+    pub previous_delay: Option<Duration>,
+    /// Successes in a row, up to now.
+    #[serde(skip)]
+    pub successes: u64,
 }
 
 /// One attempt.
@@ -133,6 +142,12 @@ pub struct Attempt {
     pub stdout_log: Option<String>,
     /// The file that holds its stderr.
     pub stderr_log: Option<String>,
+    /// Processes that it left behind.
+    #[serde(default)]
+    pub leftovers: u64,
+    /// Whether something still held its output when we stopped listening: what it wrote later is not known.
+    #[serde(default)]
+    pub output_held: bool,
     /// The wait that was planned after it.
     #[serde(with = "optional_seconds")]
     #[cfg_attr(test, schemars(with = "Option<f64>"))]
@@ -166,6 +181,9 @@ impl History {
             waited: Duration::ZERO,
             attempts: Vec::new(),
             attempts_omitted: 0,
+            retries_used: 0,
+            previous_delay: None,
+            successes: 0,
         }
     }
 
@@ -200,16 +218,38 @@ impl History {
         self.attempts.last()
     }
 
-    /// How many attempts there can be by the limit on retries; none is without limit.
+    /// How many attempts there can be at most, by the limit on retries, as seen from the attempt that runs or ended last; none is
+    /// without limit.
+    ///
+    /// Attempts that do not count against the limit raise it: those that somebody asked for, and those before the count was set to
+    /// zero.
     #[must_use]
     pub fn max_attempts(&self) -> Option<u64> {
-        self.max_retries.map(|retries| retries.saturating_add(1))
+        let retries = self.max_retries?.saturating_sub(self.retries_used);
+        let needed = self.policy.consecutive.max(1);
+        // Each retry may begin a row of successes that breaks at its end.
+        let rows = retries.saturating_mul(needed);
+        let this_row = match self.last_attempt() {
+            Some(last) if last.elapsed.is_none() => needed.saturating_sub(self.successes + 1),
+            Some(_) if self.successes == 0 => 0,
+            Some(_) | None => needed.saturating_sub(self.successes),
+        };
+        Some(self.last_number().saturating_add(rows).saturating_add(this_row))
+    }
+
+    /// The same, as seen from an attempt that is about to begin.
+    #[must_use]
+    pub fn max_attempts_with_next(&self, trigger: Trigger) -> Option<u64> {
+        let is_extra = trigger == Trigger::Manual && self.successes == 0;
+        let more = if is_extra { self.policy.consecutive.max(1) } else { 0 };
+        Some(self.max_attempts()?.saturating_add(more))
     }
 
     fn attempt_started(&mut self, record: &Record, event: &AttemptStarted) {
         self.waited = to_micros(self.waited.saturating_add(event.waited));
         if event.trigger == Trigger::Retry {
             self.retry_count += 1;
+            self.retries_used += 1;
             self.last_retry_at = Some(record.at);
         }
         if self.attempts.len() == FIRST_KEPT + LAST_KEPT {
@@ -238,6 +278,8 @@ impl History {
             stderr_tail: None,
             stdout_log: None,
             stderr_log: None,
+            leftovers: 0,
+            output_held: false,
             next_delay: None,
         });
     }
@@ -246,6 +288,8 @@ impl History {
         let Some(attempt) = self.attempts.last_mut() else {
             return;
         };
+        let is_success = event.judgement.verdict == Some(Verdict::Success);
+        self.successes = if is_success { self.successes + 1 } else { 0 };
         attempt.elapsed = Some(event.elapsed);
         attempt.ended_by = Some(event.ending.ended_by);
         attempt.exit_code = event.ending.exit_code;
@@ -260,11 +304,18 @@ impl History {
         attempt.cpu_user = event.usage.cpu_user;
         attempt.cpu_system = event.usage.cpu_system;
         attempt.max_rss = event.usage.max_rss;
+        attempt.leftovers = event.leftovers;
+        attempt.output_held = event.output_held;
     }
 
     fn retry_planned(&mut self, event: &RetryPlanned) {
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.next_delay = Some(event.delay);
+        }
+        if event.trigger == Trigger::Retry {
+            // The first of a new count, where an attempt that was healthy for long enough has set it to zero.
+            self.retries_used = event.retry.saturating_sub(1);
+            self.previous_delay = Some(event.delay);
         }
     }
 
@@ -273,9 +324,15 @@ impl History {
         self.ended_at = Some(record.at);
         self.elapsed = record.t;
         self.outcome = Some(event.outcome);
-        self.flaky = event.outcome == Outcome::Succeeded && self.last_number() > 1;
+        self.flaky = event.outcome == Outcome::Succeeded && self.has_failed();
         self.message = Some(event.message.clone());
         self.exit_code = Some(event.exit_code);
+    }
+
+    /// Whether an attempt was no success.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.last_number() > self.successes
     }
 
     /// The number of the last attempt; 0 before the first.
@@ -331,6 +388,15 @@ impl History {
 }
 
 impl Attempt {
+    /// Whether a limit of ours ended it.
+    #[must_use]
+    pub fn was_cut(&self) -> bool {
+        matches!(
+            self.ended_by,
+            Some(EndedBy::Timeout | EndedBy::IdleTimeout | EndedBy::Deadline | EndedBy::Stop)
+        )
+    }
+
     /// How it ended in a few words, e.g. `exit 7`, `SIGKILL`, `timed out`.
     #[must_use]
     pub fn ending(&self) -> String {

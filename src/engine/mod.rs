@@ -39,14 +39,29 @@ pub enum Input {
         /// The obstacle in a sentence; fit to be shown.
         error: String,
     },
+    /// The command itself has ended, and its output is still being read: no limit cuts it any more.
+    Ended,
     /// The attempt's processes have ended.
     Exited {
         /// How the command itself ended.
         status: ExitStatus,
         /// What it used.
         usage: Usage,
-        /// Whether nobody reads our stdout any more.
+        /// Processes that it left behind.
+        leftovers: u64,
+        /// Whether something still held its output when we stopped listening.
+        output_held: bool,
+        /// Whether our stdout turned out to be closed, as it died of SIGPIPE or as we wrote for it.
         stdout_closed: bool,
+    },
+    /// The attempt wrote something.
+    Output,
+    /// What it writes is not taken: it cannot go on, and its silence is not its own.
+    OutputStalled,
+    /// What an ended attempt left behind has ended, as was ordered by [`Action::Sweep`].
+    Swept {
+        /// Whether something of it cannot be killed.
+        survives: bool,
     },
     /// A signal that tells us to stop.
     Signal {
@@ -79,9 +94,11 @@ pub enum ExitStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender {
     /// The terminal, to us and the command alike.
-    Keyboard,
-    /// A process, to us alone.
+    Terminal,
+    /// A process, to us alone: the command has a group of its own.
     Process,
+    /// A process, to us and maybe to the whole group that the command shares with us.
+    ProcessToGroup,
 }
 
 /// What a run orders, or tells.
@@ -96,8 +113,26 @@ pub enum Action {
     },
     /// Send the signal to all processes of the attempt.
     Kill(Signal),
+    /// End what the last attempt left behind, and answer with [`Input::Swept`].
+    Sweep {
+        /// Which of it.
+        which: Sweep,
+        /// What it is sent before SIGKILL.
+        signal: Signal,
+    },
+    /// Take leave of what cannot be killed.
+    Abandon,
     /// Pass on what happened.
     Tell(Record),
+}
+
+/// Which of the processes that an attempt left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sweep {
+    /// Those that stayed in its session: what left it, left on purpose.
+    Session,
+    /// All.
+    All,
 }
 
 /// What a wake-up is for.
@@ -105,10 +140,16 @@ pub enum Action {
 pub enum Why {
     /// The attempt's limit. On the active clock.
     Timeout,
+    /// The limit on its silence. On the active clock.
+    Idle,
+    /// A signal that is to be passed on, should the command not have got it by itself. On the active clock.
+    PassOn,
     /// The run's limit. On the elapsed clock.
     Deadline,
     /// SIGKILL after the grace. On the active clock.
     Grace,
+    /// Giving up on what does not even die of SIGKILL. On the active clock.
+    Unkillable,
     /// The next attempt. On the elapsed clock.
     Delay,
 }

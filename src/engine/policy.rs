@@ -10,6 +10,7 @@ use super::backoff::{Backoff, Waits};
 use super::classify::Rules;
 use super::event::PolicySummary;
 use super::exit::ExitCodes;
+use super::keyword::keywords;
 use super::signal::Signal;
 use super::time::to_micros;
 
@@ -104,6 +105,37 @@ fn count(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
+/// How many successes in a row are needed: at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Consecutive(pub u64);
+
+impl FromStr for Consecutive {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Consecutive, String> {
+        let expected = "expected a whole number of successes, 1 or more";
+        count(text).filter(|count| *count > 0).map(Consecutive).ok_or_else(|| expected.into())
+    }
+}
+
+impl fmt::Display for Consecutive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+keywords! {
+    /// What becomes of processes that an attempt leaves behind.
+    Leftovers {
+        /// Before the next attempt, what stayed in the attempt's session is ended.
+        Auto = "auto",
+        /// They are left alone.
+        Keep = "keep",
+        /// All are ended, also after the last attempt.
+        Kill = "kill",
+    }
+}
+
 /// Everything that decides about a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -117,8 +149,16 @@ pub struct Policy {
     pub backoff: Backoff,
     /// Limit on one attempt.
     pub timeout: Option<Duration>,
+    /// Limit on the silence of an attempt.
+    pub idle_timeout: Option<Duration>,
     /// Limit on the whole run.
     pub deadline: Option<Duration>,
+    /// An attempt that ran at least this long before it failed sets the count of retries, and so the backoff, to zero.
+    pub healthy_after: Option<Duration>,
+    /// How many successes in a row are needed; at least 1.
+    pub consecutive: u64,
+    /// What becomes of processes that an attempt leaves behind.
+    pub leftovers: Leftovers,
     /// Grace between the stop signal and SIGKILL; zero is SIGKILL at once.
     pub kill_after: Duration,
     /// What ends an attempt first.
@@ -153,8 +193,10 @@ impl Policy {
             jitter: self.backoff.jitter.to_string(),
             seed: self.backoff.seed,
             timeout: self.timeout.map(to_micros),
-            idle_timeout: None,
+            idle_timeout: self.idle_timeout.map(to_micros),
             deadline: self.deadline.map(to_micros),
+            healthy_after: self.healthy_after.map(to_micros),
+            consecutive: self.consecutive,
         }
     }
 }

@@ -20,6 +20,8 @@ impl Signal {
     pub const ABRT: Signal = Signal(libc::SIGABRT);
     /// Bad memory access.
     pub const BUS: Signal = Signal(libc::SIGBUS);
+    /// A child has ended, stopped or gone on.
+    pub const CHLD: Signal = Signal(libc::SIGCHLD);
     /// Continue if stopped.
     pub const CONT: Signal = Signal(libc::SIGCONT);
     /// Arithmetic error.
@@ -38,16 +40,22 @@ impl Signal {
     pub const QUIT: Signal = Signal(libc::SIGQUIT);
     /// Invalid memory reference.
     pub const SEGV: Signal = Signal(libc::SIGSEGV);
+    /// Stop; cannot be handled.
+    pub const STOP: Signal = Signal(libc::SIGSTOP);
     /// Bad system call.
     pub const SYS: Signal = Signal(libc::SIGSYS);
     /// Please end.
     pub const TERM: Signal = Signal(libc::SIGTERM);
     /// Trace trap.
     pub const TRAP: Signal = Signal(libc::SIGTRAP);
+    /// Stop, from the keyboard.
+    pub const TSTP: Signal = Signal(libc::SIGTSTP);
     /// For the program's own use.
     pub const USR1: Signal = Signal(libc::SIGUSR1);
     /// For the program's own use, too.
     pub const USR2: Signal = Signal(libc::SIGUSR2);
+    /// The terminal has another size.
+    pub const WINCH: Signal = Signal(libc::SIGWINCH);
     /// CPU time limit.
     pub const XCPU: Signal = Signal(libc::SIGXCPU);
     /// File size limit.

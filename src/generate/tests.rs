@@ -264,11 +264,12 @@ fn defaults(flags: crate::config::settings::Settings) -> Resolved {
 }
 
 /// Values for the keys that have no default which could be written down.
-const EXAMPLES: [(&str, &str, &str); 5] = [
+const EXAMPLES: [(&str, &str, &str); 6] = [
     ("attempts", "4", "in place of retries"),
     ("delays", "[\"1s\", \"5s\", \"30s\"]", "in place of delay, backoff and multiplier"),
     ("seed", "42", "random if not set"),
     ("otherwise", "\"retry\"", "if not set, the built-in rules decide"),
+    ("cgroup", "\"/sys/fs/cgroup/jobs\"", "if not set, no cgroups are made"),
     ("policy", "\"auto\"", "cannot stand beside [policy.NAME] tables in one file"),
 ];
 

@@ -6,6 +6,7 @@ use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::readable::Readable;
+use super::stop::stopped;
 use crate::engine::time::{Time, Timestamp};
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
@@ -48,7 +49,8 @@ fn read() -> Time {
         let time = clock_gettime(id);
         Duration::try_from(time).unwrap_or_default()
     };
-    Time { active: duration(ClockId::Monotonic), elapsed: duration(ClockId::Boottime) }
+    let active = duration(ClockId::Monotonic).saturating_sub(stopped());
+    Time { active, elapsed: duration(ClockId::Boottime) }
 }
 
 /// Wakes us once after a while, also when the machine slept in between.

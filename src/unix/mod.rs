@@ -2,12 +2,16 @@
 //!
 //! Nothing here decides.
 
+pub mod cgroup;
 pub mod clock;
 pub mod end;
+pub mod outlet;
+pub mod output;
 pub mod process;
 mod readable;
+pub mod signals;
 pub mod spawn;
 pub mod start;
-pub mod stdout;
+pub mod stop;
 pub mod terminal;
 pub mod tree;

@@ -3,14 +3,13 @@
 //! Its end is noticed before it is reaped: the zombie keeps pid and group from being used again while the rest of
 //! its tree is ended.
 
+use std::future::pending;
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::thread;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
 use super::readable::Readable;
@@ -19,42 +18,61 @@ use crate::engine::event::Usage;
 use crate::engine::signal::Signal;
 use crate::engine::time::to_micros;
 
-/// Becomes readable when a process ends.
-pub struct Watch(Readable);
+/// The end of a child of ours.
+pub struct Watch {
+    pid: Pid,
+    /// Readable when it has ended. Old kernels and strict sandboxes have none; there SIGCHLD wakes us to look again.
+    pidfd: Option<Readable>,
+}
 
 impl Watch {
-    /// Watches a child of ours, or, where the kernel has pidfds, any process.
-    ///
-    /// # Errors
-    /// The process is gone and not ours, or descriptors are lacking.
-    pub fn new(pid: Pid) -> io::Result<Watch> {
-        match pidfd_open(pid, PidfdFlags::NONBLOCK) {
-            Ok(pidfd) => Ok(Watch(Readable::new(pidfd)?)),
-            // Old kernels and strict sandboxes have no pidfds.
-            Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => Watch::by_thread(pid),
-            Err(error) => Err(error.into()),
+    /// Watches a child.
+    #[must_use]
+    pub fn new(pid: Pid) -> Watch {
+        let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(io::Error::from);
+        Watch { pid, pidfd: pidfd.and_then(Readable::new).ok() }
+    }
+
+    /// Waits for the end. To be asked again after each SIGCHLD.
+    pub async fn ended(&self) {
+        match &self.pidfd {
+            Some(pidfd) => pidfd.ready().await,
+            None if self.has_ended() => {}
+            None => pending().await,
         }
     }
 
-    /// A thread waits for the end and then closes a pipe.
-    fn by_thread(pid: Pid) -> io::Result<Watch> {
-        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        thread::Builder::new().stack_size(64 * 1024).spawn(move || {
-            while wait_without_reaping(pid, WaitIdOptions::empty()) == Err(Errno::INTR) {}
-            drop(write);
-        })?;
-        Ok(Watch(Readable::new(read)?))
-    }
-
-    /// Waits for the end.
-    pub async fn ended(&self) {
-        self.0.ready().await;
+    fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        !matches!(waitid(WaitId::Pid(self.pid), options), Ok(None))
     }
 }
 
-fn wait_without_reaping(pid: Pid, more: WaitIdOptions) -> Result<bool, Errno> {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | more;
-    waitid(WaitId::Pid(pid), options).map(|status| status.is_some())
+/// The signal by which a child of ours was stopped since this was last asked.
+#[must_use]
+pub fn stopped_by(pid: Pid) -> Option<Signal> {
+    let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+    let status = waitid(WaitId::Pid(pid), options).ok()??;
+    Signal::new(status.stopping_signal()?)
+}
+
+/// Whether we have a child, be it a zombie.
+#[must_use]
+pub fn has_children() -> bool {
+    next_ended() != Err(Errno::CHILD)
+}
+
+/// A child that has ended and was not reaped, if there is one; ECHILD if there are no children at all.
+fn next_ended() -> Result<Option<Pid>, Errno> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WEXITED | libc::WNOWAIT | libc::WNOHANG;
+    // SAFETY: the place is of the right type; all bytes of it are zeroed, and the call only writes valid values.
+    unsafe {
+        if libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) == -1 {
+            return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::CHILD));
+        }
+        Ok(Pid::from_raw(info.assume_init().si_pid()))
+    }
 }
 
 /// Sends a signal to one process. A process that is gone is no error.
@@ -111,10 +129,17 @@ pub fn reap(pid: Pid) -> io::Result<(ExitStatus, Usage)> {
     Ok((exit_status(status), used(&usage)))
 }
 
-/// Reaps whatever else has ended: orphans that the kernel gave to us.
-pub fn reap_orphans() {
-    // SAFETY: a null status is allowed; without children, or with none that has ended, the call only says so.
-    while unsafe { libc::waitpid(-1, ptr::null_mut(), libc::WNOHANG) } > 0 {}
+/// Reaps what else has ended: orphans that the kernel gave to us. A `leader` that has ended is left for [`reap`].
+///
+/// The kernel answers with the child that it lists first, so that those behind a dead leader wait until it is reaped.
+pub fn reap_orphans(leader: Option<Pid>) {
+    while let Ok(Some(pid)) = next_ended() {
+        if Some(pid) == leader {
+            return;
+        }
+        // SAFETY: a null status is allowed; the child has ended, so that the call does not block.
+        unsafe { libc::waitpid(pid.as_raw_nonzero().get(), ptr::null_mut(), libc::WNOHANG) };
+    }
 }
 
 fn exit_status(status: libc::c_int) -> ExitStatus {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::task::{Context, Poll, ready};
 
 use tokio::io::unix::AsyncFd;
 
@@ -36,12 +37,26 @@ impl Readable {
     /// # Errors
     /// Those of read(2).
     pub(super) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        std::future::poll_fn(|context| self.poll_read(context, buffer)).await
+    }
+
+    /// Reads once if there is something to read.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub(super) fn poll_read(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         loop {
-            let mut ready = self.0.readable().await?;
+            let mut ready = ready!(self.0.poll_read_ready(context))?;
             let read = ready
                 .try_io(|fd| rustix::io::read(fd.get_ref(), &mut *buffer).map_err(io::Error::from));
-            if let Ok(read) = read {
-                return read;
+            match read {
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(read) => return Poll::Ready(read),
+                Err(_would_block) => {}
             }
         }
     }

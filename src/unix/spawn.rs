@@ -6,8 +6,8 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read};
-use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd;
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -16,7 +16,9 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 
 use super::readable::Readable;
+use super::signals::with_handlers;
 use super::start::{OURS_ALONE, Start, set_disposition};
+use super::stop;
 use crate::engine::event::SpawnErrorKind;
 use crate::engine::signal::Signal;
 use crate::error::reason;
@@ -25,21 +27,29 @@ use crate::error::reason;
 const TEXT_BUSY_TRIES: u32 = 10;
 const TEXT_BUSY_PAUSE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 
-/// The process group of a new process.
+/// Where a new process stands among the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// Ours: what the terminal sends to us reaches both.
+    /// In our group: what the terminal sends to us reaches both.
     Inherited,
-    /// Its own: what is sent to our group reaches it once, through us.
+    /// In a group of its own: what is sent to our group reaches it once, through us.
     New,
+    /// In a session of its own, without a terminal.
+    Session,
 }
 
-/// A command's words and its whole environment, as C strings.
+/// A command's words and its whole environment, as C strings, and what else a new process is given.
 pub struct Program<'a> {
     /// The command and its arguments.
     pub words: &'a [CString],
     /// Entries, usually `NAME=VALUE`.
     pub environment: Vec<&'a CStr>,
+    /// Its stdout, where it is not ours.
+    pub stdout: Option<BorrowedFd<'a>>,
+    /// Its stderr, where it is not ours.
+    pub stderr: Option<BorrowedFd<'a>>,
+    /// The file by which a process enters a cgroup.
+    pub cgroup: Option<BorrowedFd<'a>>,
 }
 
 /// A process that is about to execute a program.
@@ -57,6 +67,13 @@ pub struct SpawnError {
     pub reason: String,
 }
 
+/// What the child says when it cannot go on: at which step, and the number of the error.
+type Failure = [i32; 2];
+
+/// The steps that can fail.
+const ENTER_CGROUP: i32 = 1;
+const EXECUTE: i32 = 2;
+
 impl Starting {
     /// Forks, and lets the new process execute the program.
     ///
@@ -65,9 +82,16 @@ impl Starting {
     pub fn spawn(program: &Program<'_>, group: Group) -> io::Result<Starting> {
         let (failure, report) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let failure = Readable::new(failure)?;
-        let words = pointers(program.words.iter().map(CString::as_c_str));
-        let environment = pointers(program.environment.iter().copied());
-        let parent = rustix::process::getpid();
+        let raw = |fd: Option<BorrowedFd<'_>>| fd.map_or(-1, |fd| fd.as_raw_fd());
+        let plan = Plan {
+            words: pointers(program.words.iter().map(CString::as_c_str)),
+            environment: pointers(program.environment.iter().copied()),
+            group,
+            parent: rustix::process::getpid().as_raw_nonzero().get(),
+            report: report.as_raw_fd(),
+            outputs: [(raw(program.stdout), 1), (raw(program.stderr), 2)],
+            cgroup: raw(program.cgroup),
+        };
         // Before the fork: a signal that came between would find a process that nobody knows.
         let mask = block_all_signals();
         // SAFETY: the process has a single thread here, or others that hold no lock which the child takes: until
@@ -75,7 +99,7 @@ impl Starting {
         let pid = unsafe { libc::fork() };
         if pid == 0 {
             // SAFETY: we are the child of a fork, and both arrays are null-terminated.
-            unsafe { execute(&words, &environment, group, parent, report.as_raw_fd()) }
+            unsafe { plan.execute() }
         }
         let forked = if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(pid) };
         if let (Ok(pid), Group::New) = (&forked, group) {
@@ -83,6 +107,11 @@ impl Starting {
             // SAFETY: plain numbers.
             unsafe { libc::setpgid(*pid, *pid) };
         }
+        let target = match group {
+            Group::Inherited => pid,
+            Group::New | Group::Session => -pid,
+        };
+        stop::set_target(if pid > 0 { target } else { 0 });
         restore_signals(&mask);
         let pid = Pid::from_raw(forked?).ok_or(io::ErrorKind::Other)?;
         Ok(Starting { pid, failure })
@@ -99,10 +128,14 @@ impl Starting {
     /// # Errors
     /// Why it does not.
     pub async fn executed(&self, program: &CStr) -> Result<(), SpawnError> {
-        let mut errno = [0u8; 4];
-        match self.failure.read(&mut errno).await {
-            // Four bytes are written at once or not at all.
-            Ok(4) => Err(SpawnError::of(i32::from_ne_bytes(errno), program)),
+        let mut failure = [0u8; size_of::<Failure>()];
+        match self.failure.read(&mut failure).await {
+            // They are written at once or not at all.
+            Ok(8) => {
+                let [s0, s1, s2, s3, e0, e1, e2, e3] = failure;
+                let step = i32::from_ne_bytes([s0, s1, s2, s3]);
+                Err(SpawnError::of(step, i32::from_ne_bytes([e0, e1, e2, e3]), program))
+            }
             // The pipe was closed by exec.
             Ok(_) | Err(_) => Ok(()),
         }
@@ -113,51 +146,85 @@ fn pointers<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*const libc::c_c
     strings.map(CStr::as_ptr).chain([ptr::null()]).collect()
 }
 
-/// The child's part: becomes the program, or reports the error number and exits.
-///
-/// # Safety
-/// Only in the child of a fork; `words` and `environment` are null-terminated arrays of C strings.
-unsafe fn execute(
-    words: &[*const libc::c_char],
-    environment: &[*const libc::c_char],
+/// All that the child needs, ready before the fork: it must not allocate.
+struct Plan {
+    words: Vec<*const libc::c_char>,
+    environment: Vec<*const libc::c_char>,
     group: Group,
-    parent: Pid,
+    parent: libc::pid_t,
     report: libc::c_int,
-) -> ! {
-    // SAFETY: all functions are async-signal-safe; the arrays are as the caller promises.
-    unsafe {
-        if group == Group::New {
-            libc::setpgid(0, 0);
+    /// Descriptors, -1 for none, each with the number that it is to have.
+    outputs: [(libc::c_int, libc::c_int); 2],
+    cgroup: libc::c_int,
+}
+
+impl Plan {
+    /// The child's part: becomes the program, or reports the error and exits.
+    ///
+    /// # Safety
+    /// We are the child of a fork; `words` and `environment` are null-terminated.
+    unsafe fn execute(&self) -> ! {
+        // SAFETY: all functions are async-signal-safe; the arrays are as the caller promises.
+        unsafe {
+            match self.group {
+                Group::Inherited => {}
+                Group::New => drop(libc::setpgid(0, 0)),
+                Group::Session => drop(libc::setsid()),
+            }
+            // If we are killed outright, so is the command. The signal is lost if we died before.
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            if libc::getppid() != self.parent {
+                libc::raise(libc::SIGKILL);
+            }
+            if self.cgroup >= 0 && libc::write(self.cgroup, c"0".as_ptr().cast(), 1) != 1 {
+                self.fail(ENTER_CGROUP);
+            }
+            self.restore_what_we_were_given();
+            for _ in 0..TEXT_BUSY_TRIES {
+                // Searches PATH, and runs a file without `#!` by /bin/sh, as shells do.
+                let words = self.words.as_ptr();
+                libc::execvpe(*words, words, self.environment.as_ptr());
+                if *libc::__errno_location() != libc::ETXTBSY {
+                    break;
+                }
+                libc::nanosleep(&TEXT_BUSY_PAUSE, ptr::null_mut());
+                *libc::__errno_location() = libc::ETXTBSY;
+            }
+            self.fail(EXECUTE)
         }
-        // If we are killed outright, so is the command. The signal is lost if we died before.
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        if libc::getppid() != parent.as_raw_nonzero().get() {
-            libc::raise(libc::SIGKILL);
-        }
+    }
+
+    /// Descriptors, dispositions and, last, the mask.
+    unsafe fn restore_what_we_were_given(&self) {
         let start = Start::get();
-        for number in OURS_ALONE {
-            let ignored = Signal::new(number).is_some_and(|signal| start.ignored(signal));
-            set_disposition(number, if ignored { libc::SIG_IGN } else { libc::SIG_DFL });
-        }
-        for (fd, closed) in (0..).zip(start.closed()) {
-            if closed {
-                libc::close(fd);
+        // SAFETY: as in `execute`, whose part this is.
+        unsafe {
+            // A handler of ours would run in the child, too, where the signal is the command's to die of.
+            for number in OURS_ALONE.into_iter().chain(with_handlers()) {
+                let ignored = Signal::new(number).is_some_and(|signal| start.ignored(signal));
+                set_disposition(number, if ignored { libc::SIG_IGN } else { libc::SIG_DFL });
             }
-        }
-        libc::sigprocmask(libc::SIG_SETMASK, start.mask(), ptr::null_mut());
-        let mut errno = libc::ENOENT;
-        for _ in 0..TEXT_BUSY_TRIES {
-            // Searches PATH, and runs a file without `#!` by /bin/sh, as shells do.
-            libc::execvpe(*words.as_ptr(), words.as_ptr(), environment.as_ptr());
-            errno = *libc::__errno_location();
-            if errno != libc::ETXTBSY {
-                break;
+            for (fd, closed) in (0..).zip(start.closed()) {
+                if closed {
+                    libc::close(fd);
+                }
             }
-            libc::nanosleep(&TEXT_BUSY_PAUSE, ptr::null_mut());
+            for (fd, number) in self.outputs {
+                if fd >= 0 {
+                    libc::dup2(fd, number);
+                }
+            }
+            libc::sigprocmask(libc::SIG_SETMASK, start.mask(), ptr::null_mut());
         }
-        let bytes = errno.to_ne_bytes();
-        libc::write(report, bytes.as_ptr().cast(), bytes.len());
-        libc::_exit(127)
+    }
+
+    unsafe fn fail(&self, step: i32) -> ! {
+        // SAFETY: as in `execute`, whose part this is.
+        unsafe {
+            let failure: Failure = [step, *libc::__errno_location()];
+            libc::write(self.report, failure.as_ptr().cast(), size_of::<Failure>());
+            libc::_exit(127)
+        }
     }
 }
 
@@ -179,7 +246,12 @@ fn restore_signals(mask: &libc::sigset_t) {
 }
 
 impl SpawnError {
-    fn of(errno: i32, program: &CStr) -> SpawnError {
+    fn of(step: i32, errno: i32, program: &CStr) -> SpawnError {
+        if step == ENTER_CGROUP {
+            let reason = reason(&io::Error::from_raw_os_error(errno));
+            let reason = format!("cannot enter its cgroup: {reason}");
+            return SpawnError { kind: SpawnErrorKind::NotExecutable, reason };
+        }
         if errno == libc::ENOENT
             && let Some(file) = find(program)
         {

@@ -3,9 +3,12 @@
 //! Noted before Rust's runtime alters any of it, so that the command can be given the same.
 
 use std::ffi::CStr;
+use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::OnceLock;
+
+use rustix::event::EventfdFlags;
 
 use crate::engine::signal::Signal;
 
@@ -84,22 +87,28 @@ fn is_ignored(number: libc::c_int) -> bool {
     }
 }
 
-/// Sets up the process's own signals for supervising: see `OURS_ALONE`; stop signals that were blocked at our start
-/// are unblocked.
-pub fn prepare(stop_signals: &[Signal]) {
+/// Sets up the process's own dispositions for supervising: see `OURS_ALONE`.
+pub fn prepare() {
     set_disposition(libc::SIGPIPE, libc::SIG_IGN);
     set_disposition(libc::SIGXFSZ, libc::SIG_IGN);
     set_disposition(libc::SIGCHLD, libc::SIG_DFL);
-    // SAFETY: the set is initialised by sigemptyset before it is used; none of the calls can fail with these
-    // arguments.
-    unsafe {
-        let mut set = MaybeUninit::uninit();
-        libc::sigemptyset(set.as_mut_ptr());
-        for signal in stop_signals {
-            libc::sigaddset(set.as_mut_ptr(), signal.number());
-        }
-        libc::sigprocmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
+}
+
+/// As many descriptors as supervising a command takes at one time.
+const NEEDED_DESCRIPTORS: u64 = 20;
+
+/// Checks that there are enough descriptors, where there are so few that it may be in doubt: no run is to fail half-way.
+///
+/// # Errors
+/// There are too few (EMFILE).
+pub fn check_descriptors() -> io::Result<()> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    if limit.is_none_or(|limit| limit > 10 * NEEDED_DESCRIPTORS) {
+        return Ok(());
     }
+    let opened = (0..NEEDED_DESCRIPTORS).map(|_| rustix::event::eventfd(0, EventfdFlags::CLOEXEC));
+    let _closed_again = opened.collect::<Result<Vec<_>, _>>()?;
+    Ok(())
 }
 
 /// Async-signal-safe.

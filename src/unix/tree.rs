@@ -3,90 +3,162 @@
 //! As a subreaper we are the parent of every orphan among them, so that a walk from our own pid finds also what left
 //! the command's group or session.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 
-use rustix::process::Pid;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 
-use super::process::signal_process;
+use super::process::{has_children, signal_process};
 use crate::engine::signal::Signal;
 
 /// A process as /proc shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Entry {
-    pid: i32,
+pub struct Member {
+    /// Its process id.
+    pub pid: i32,
     parent: i32,
-    is_zombie: bool,
+    /// Its process group.
+    pub group: i32,
+    /// Its session.
+    pub session: i32,
+    state: u8,
     /// Ticks since boot: tells it from a later process of the same pid.
     started: u64,
 }
 
-/// Makes orphans of our tree our children. Without it, as on an old kernel, they are init's.
-pub fn become_subreaper() {
-    // SAFETY: plain numbers.
-    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+/// The processes of an attempt: all that descend from us but those that were there before it.
+#[derive(Debug)]
+pub struct Tree {
+    us: i32,
+    before: HashSet<(i32, u64)>,
 }
 
-/// The descendants of ours that live, parents before children.
-#[must_use]
-pub fn descendants() -> Vec<Pid> {
-    walk(&processes(), rustix::process::getpid().as_raw_nonzero().get())
-        .into_iter()
-        .filter(|entry| !entry.is_zombie)
-        .filter_map(|entry| Pid::from_raw(entry.pid))
-        .collect()
-}
-
-/// Sends the signal to every descendant of ours that lives.
-///
-/// # Errors
-/// The first one that belongs to somebody else (EPERM), after all have been tried.
-pub fn signal_descendants(signal: Signal) -> io::Result<()> {
-    let mut result = Ok(());
-    for pid in descendants() {
-        result = result.and(signal_process(pid, signal));
+impl Tree {
+    /// A tree without members. Makes orphans of it our children; without that, as on an old kernel, they are init's.
+    #[must_use]
+    pub fn new() -> Tree {
+        // SAFETY: plain numbers.
+        unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+        Tree { us: rustix::process::getpid().as_raw_nonzero().get(), before: HashSet::new() }
     }
-    result
+
+    /// Begins anew: what descends from us now is none of it.
+    pub fn begin(&mut self) {
+        self.before.clear();
+        // A look at all processes is expensive, and mostly there is nothing to see.
+        if has_children() {
+            self.before = self.members(&[]).iter().map(Member::identity).collect();
+        }
+    }
+
+    /// The living members, parents before children; also these processes and what descends from them.
+    #[must_use]
+    pub fn members(&self, others: &[i32]) -> Vec<Member> {
+        let mut members = walk(&processes(), self.us, others, &self.before);
+        members.retain(|member| !member.is_zombie());
+        members
+    }
 }
 
-fn processes() -> Vec<Entry> {
+impl Default for Tree {
+    fn default() -> Tree {
+        Tree::new()
+    }
+}
+
+impl Member {
+    fn identity(&self) -> (i32, u64) {
+        (self.pid, self.started)
+    }
+
+    fn is_zombie(&self) -> bool {
+        matches!(self.state, b'Z' | b'X')
+    }
+
+    /// Whether it is stopped, as by Ctrl-Z.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.state == b'T'
+    }
+
+    /// Sends it a signal, and nobody who has its pid after it. A process that is gone is no error.
+    ///
+    /// # Errors
+    /// It belongs to somebody else (EPERM).
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        let Some(pid) = Pid::from_raw(self.pid).filter(|pid| *pid != Pid::INIT) else {
+            return Ok(());
+        };
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => {
+                // The descriptor holds a process, but maybe one that came later.
+                if read(self.pid).is_none_or(|now| now.started != self.started) {
+                    return Ok(());
+                }
+                // SAFETY: a Signal is one of this system.
+                let signal =
+                    unsafe { rustix::process::Signal::from_raw_unchecked(signal.number()) };
+                match pidfd_send_signal(&pidfd, signal) {
+                    Ok(()) | Err(Errno::SRCH) => Ok(()),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Err(Errno::SRCH) => Ok(()),
+            // Old kernels and strict sandboxes have no pidfds, and we may lack descriptors.
+            Err(_) => signal_process(pid, signal),
+        }
+    }
+}
+
+/// A process, if there is one of that pid.
+#[must_use]
+pub fn read(pid: i32) -> Option<Member> {
+    parse(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn processes() -> Vec<Member> {
     let Ok(folder) = fs::read_dir("/proc") else {
         return Vec::new();
     };
-    folder
-        .filter_map(|entry| {
-            let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-            parse(pid, &stat)
-        })
-        .collect()
+    folder.filter_map(|entry| read(entry.ok()?.file_name().to_str()?.parse().ok()?)).collect()
 }
 
-/// Fields by proc_pid_stat(5): `PID (NAME) STATE PPID ...`, where NAME may hold anything, also `) `; STARTTIME is the
-/// 22nd.
-fn parse(pid: i32, stat: &[u8]) -> Option<Entry> {
+/// Fields by proc_pid_stat(5): `PID (NAME) STATE PPID PGRP SESSION ...`, where NAME may hold anything, also `) `; STARTTIME is
+/// the 22nd.
+fn parse(pid: i32, stat: &[u8]) -> Option<Member> {
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(stat.get(name_end + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
-    let state = fields.next()?;
-    Some(Entry {
-        pid,
-        parent: fields.next()?.parse().ok()?,
-        is_zombie: matches!(state, "Z" | "X"),
-        started: fields.nth(17)?.parse().ok()?,
-    })
+    let state = *fields.next()?.as_bytes().first()?;
+    let mut number = || fields.next()?.parse().ok();
+    let (parent, group, session) = (number()?, number()?, number()?);
+    Some(Member { pid, parent, group, session, state, started: fields.nth(15)?.parse().ok()? })
 }
 
-/// The descendants of `root`. A child cannot be older than its parent: one that seems to be has a recycled parent's pid.
-fn walk(entries: &[Entry], root: i32) -> Vec<Entry> {
-    let mut found: Vec<Entry> = Vec::new();
-    let mut parents = vec![(root, 0)];
+/// What descends from `root`, `others` and what descends from them, but for what was there `before` with what descends from
+/// that. A child cannot be older than its parent: one that seems to be has a recycled parent's pid.
+fn walk(
+    processes: &[Member],
+    root: i32,
+    others: &[i32],
+    before: &HashSet<(i32, u64)>,
+) -> Vec<Member> {
+    let mut found: Vec<Member> =
+        processes.iter().filter(|process| others.contains(&process.pid)).copied().collect();
+    let mut parents: Vec<(i32, u64)> = found.iter().map(Member::identity).collect();
+    parents.push((root, 0));
     while let Some((parent, started)) = parents.pop() {
-        for entry in
-            entries.iter().filter(|entry| entry.parent == parent && entry.started >= started)
-        {
-            found.push(*entry);
-            parents.push((entry.pid, entry.started));
+        let children = processes.iter().filter(|process| {
+            process.parent == parent
+                && process.started >= started
+                && !before.contains(&process.identity())
+                && !others.contains(&process.pid)
+        });
+        for child in children {
+            found.push(*child);
+            parents.push(child.identity());
         }
     }
     found
@@ -96,21 +168,31 @@ fn walk(entries: &[Entry], root: i32) -> Vec<Entry> {
 mod tests {
     use super::*;
 
+    fn member(pid: i32, parent: i32, started: u64) -> Member {
+        Member { pid, parent, group: 1, session: 1, state: b'S', started }
+    }
+
     #[test]
     fn a_name_may_hold_what_separates_the_fields() {
-        let stat = b"42 (a) R 1 (b) S 7 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 9999 0 0";
-        let entry = Entry { pid: 42, parent: 7, is_zombie: false, started: 9999 };
-        assert_eq!(parse(42, stat), Some(entry));
+        let stat = b"42 (a) R 1 (b) T 7 43 44 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 9999 0 0";
+        let expected = Member { group: 43, session: 44, state: b'T', ..member(42, 7, 9999) };
+        assert_eq!(parse(42, stat), Some(expected));
         assert_eq!(parse(42, b"42 (cut"), None);
     }
 
     #[test]
     fn the_walk_finds_children_of_children() {
-        let entry = |pid, parent, started| Entry { pid, parent, is_zombie: false, started };
-        let entries =
-            [entry(9, 1, 5), entry(5, 2, 5), entry(3, 2, 6), entry(4, 3, 7), entry(6, 4, 2)];
-        let mut pids: Vec<i32> = walk(&entries, 2).iter().map(|entry| entry.pid).collect();
-        pids.sort_unstable();
-        assert_eq!(pids, [3, 4, 5]);
+        let processes =
+            [member(9, 1, 5), member(5, 2, 5), member(3, 2, 6), member(4, 3, 7), member(6, 4, 2)];
+        let pids = |others: &[i32], before: &[(i32, u64)]| {
+            let found = walk(&processes, 2, others, &before.iter().copied().collect());
+            let mut pids: Vec<i32> = found.iter().map(|member| member.pid).collect();
+            pids.sort_unstable();
+            pids
+        };
+        assert_eq!(pids(&[], &[]), [3, 4, 5]);
+        assert_eq!(pids(&[9, 4], &[]), [3, 4, 5, 9]);
+        assert_eq!(pids(&[], &[(3, 6)]), [5], "neither what was there before nor its children");
+        assert_eq!(pids(&[], &[(3, 1)]), [3, 4, 5], "another process of the same pid");
     }
 }

@@ -103,7 +103,7 @@ fn the_timeout_of_an_attempt_after_a_machines_sleep_is_a_whole_one() {
 }
 
 #[test]
-fn nothing_is_due_any_more_once_an_attempt_was_killed() {
+fn once_an_attempt_was_killed_only_its_death_is_waited_for() {
     let at = |seconds| Time::default().plus(secs(seconds));
     let term = || Input::Signal { signal: Signal::TERM, sender: Sender::Process };
     let mut run = Script::new([]).timeout(secs(60.0)).run();
@@ -117,14 +117,13 @@ fn nothing_is_due_any_more_once_an_attempt_was_killed() {
     run.handle(at(2.0), term());
     assert_eq!(run.wakeup(), Some((at(6.0), Why::Grace)));
     assert_eq!(run.handle(at(3.0), term()), [Action::Kill(Signal::KILL)]);
-    // It may take a while to go, and the driver must not spin meanwhile.
-    assert_eq!(run.wakeup(), None);
-    assert_eq!(run.handle(at(60.0), Input::Tick), []);
+    assert_eq!(run.wakeup(), Some((at(8.0), Why::Unkillable)));
+    assert_eq!(run.handle(at(7.9), Input::Tick), []);
 
     let scripted = Script::new([]).timeout(secs(60.0));
     let mut run = scripted.policy(|policy| policy.kill_after = Duration::ZERO).run();
     run.handle(Time::default(), Input::Begin);
     run.handle(Time::default(), Input::Started { pid: 1 });
     assert_eq!(run.handle(at(60.0), Input::Tick).len(), 2, "cut and kill");
-    assert_eq!(run.wakeup(), None);
+    assert_eq!(run.wakeup(), Some((at(65.0), Why::Unkillable)));
 }

@@ -11,7 +11,7 @@ use retryrun::engine::ExitStatus;
 use retryrun::engine::backoff::{Backoff, Jitter, Shape, Waits};
 use retryrun::engine::classify::Rules;
 use retryrun::engine::event::{SpawnErrorKind, Verdict};
-use retryrun::engine::policy::{Policy, Retries};
+use retryrun::engine::policy::{Leftovers, Policy, Retries};
 use retryrun::engine::signal::Signal;
 use retryrun::engine::{ExitStatus::Code, Sender};
 
@@ -22,13 +22,15 @@ pub(super) fn script() -> BoxedStrategy<Script> {
     scripted(prop_oneof![
         3 => signal(),
         2 => Just(Happening::RetryNow),
+        1 => Just(Happening::Output),
+        1 => Just(Happening::OutputStalled),
         1 => duration().prop_map(Happening::Sleep),
     ])
 }
 
 /// The same on a machine that never sleeps.
 pub(super) fn wakeful_script() -> BoxedStrategy<Script> {
-    scripted(prop_oneof![signal(), Just(Happening::RetryNow)])
+    scripted(prop_oneof![signal(), Just(Happening::RetryNow), Just(Happening::Output)])
 }
 
 fn scripted(happening: impl Strategy<Value = Happening> + 'static) -> BoxedStrategy<Script> {
@@ -56,16 +58,33 @@ pub(super) fn policy() -> impl Strategy<Value = Policy> {
         option::of(duration()),
         duration(),
         select(vec![Signal::TERM, Signal::INT, Signal::KILL]),
+        option::weighted(0.2, (1_u64..9_000).prop_map(Duration::from_millis)),
+        option::weighted(0.2, (1_u64..9_000).prop_map(Duration::from_millis)),
+        prop_oneof![4 => Just(1), 1 => 2_u64..4],
+        select(vec![Leftovers::Auto, Leftovers::Keep, Leftovers::Kill]),
     );
     (retries(), backoff(), limits, rules(), exit_codes()).prop_map(
         |(retries, backoff, limits, rules, exit_codes)| {
-            let (timeout, deadline, kill_after, stop_signal) = limits;
+            let (
+                timeout,
+                deadline,
+                kill_after,
+                stop_signal,
+                idle_timeout,
+                healthy_after,
+                consecutive,
+                leftovers,
+            ) = limits;
             let exit_codes =
                 exit_codes.iter().map(|text| text.parse().expect("well formed")).collect();
             Policy {
                 retries,
                 backoff,
                 timeout,
+                idle_timeout,
+                healthy_after,
+                consecutive,
+                leftovers,
                 deadline,
                 kill_after,
                 stop_signal,
@@ -143,10 +162,10 @@ fn command() -> impl Strategy<Value = Command> {
         SpawnErrorKind::NotExecutable,
         SpawnErrorKind::Resources,
     ]);
-    let runs = (status(), duration(), reaction());
+    let runs = (status(), duration(), reaction(), prop_oneof![3 => Just(0), 1 => Just(2)]);
     prop_oneof![
-        8 => runs.prop_map(|(status, lasts, reaction)| {
-            ends(status).after(lasts).on_signal(reaction)
+        8 => runs.prop_map(|(status, lasts, reaction, leftovers)| {
+            ends(status).after(lasts).on_signal(reaction).leaving(leftovers)
         }),
         1 => kind.prop_map(Command::CannotStart),
     ]
@@ -167,6 +186,7 @@ fn status() -> impl Strategy<Value = ExitStatus> {
 fn reaction() -> impl Strategy<Value = Reaction> {
     prop_oneof![
         Just(Reaction::Deaf),
+        Just(Reaction::Immortal),
         duration().prop_map(Reaction::Dies),
         (duration(), 0..=255).prop_map(|(after, code)| Reaction::Exits(after, code)),
     ]
@@ -174,6 +194,6 @@ fn reaction() -> impl Strategy<Value = Reaction> {
 
 fn signal() -> impl Strategy<Value = Happening> {
     let signal = select(vec![Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT]);
-    let sender = select(vec![Sender::Keyboard, Sender::Process]);
+    let sender = select(vec![Sender::Terminal, Sender::Process, Sender::ProcessToGroup]);
     (signal, sender).prop_map(|(signal, sender)| Happening::Signal(signal, sender))
 }

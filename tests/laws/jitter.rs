@@ -6,7 +6,7 @@ use proptest::prelude::{Strategy, any};
 use proptest::{prop_assert, prop_assert_eq, proptest};
 
 use retryrun::engine::backoff::{Backoff, Jitter, Shape, Waits};
-use retryrun::engine::event::Event;
+use retryrun::engine::event::{Event, Trigger};
 use retryrun::engine::time::to_micros;
 
 use super::{arbitrary, cases};
@@ -53,6 +53,11 @@ proptest! {
         let mut previous = None;
         for record in script.play().records {
             if let Event::RetryPlanned(event) = record.event {
+                if event.trigger == Trigger::Consecutive {
+                    prop_assert_eq!(event.delay, to_micros(backoff.first()));
+                    continue;
+                }
+                previous = previous.filter(|_| event.retry > 1);
                 let (low, high) = bounds(&backoff, event.retry - 1, previous);
                 // A run keeps microseconds.
                 prop_assert!(to_micros(low) <= event.delay, "{:?} < {low:?}", event.delay);

@@ -19,6 +19,8 @@ pub(super) struct Stage {
     script: Script,
     now: Time,
     running: Option<Running>,
+    /// When what was left behind will have ended, on the elapsed clock.
+    swept: Option<Duration>,
     started: usize,
     happened: usize,
     played: Played,
@@ -28,12 +30,17 @@ pub(super) struct Stage {
 struct Running {
     ends: Option<(Duration, ExitStatus)>,
     reaction: Reaction,
+    leftovers: u64,
 }
+
+/// How long it takes to end what was left behind.
+const SWEEP: Duration = Duration::from_millis(500);
 
 /// What comes next; of what comes at the same moment the first, since a wake-up is always a little late.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Next {
     CommandEnds,
+    Swept,
     Happening,
     Wakeup,
 }
@@ -46,6 +53,7 @@ impl Stage {
             script,
             now: Time::default(),
             running: None,
+            swept: None,
             started: 0,
             happened: 0,
             played: Played { transcript: String::new(), records: Vec::new(), run },
@@ -71,6 +79,11 @@ impl Stage {
         self.now = self.now.plus(remaining);
         match next {
             Next::CommandEnds => self.command_ends(),
+            Next::Swept => {
+                self.swept = None;
+                self.write("< swept");
+                self.feed(Input::Swept { survives: self.script.survives });
+            }
             Next::Happening => self.happens(),
             Next::Wakeup => self.feed(Input::Tick),
         }
@@ -82,25 +95,35 @@ impl Stage {
         let happening = self.script.happenings.get(self.happened);
         let happening = happening.map(|(moment, _)| moment.saturating_sub(self.now.elapsed));
         let wakeup = self.played.run.wakeup().map(|(time, why)| match why {
-            Why::Timeout | Why::Grace => time.active.saturating_sub(self.now.active),
+            Why::Timeout | Why::Idle | Why::PassOn | Why::Grace | Why::Unkillable => {
+                time.active.saturating_sub(self.now.active)
+            }
             Why::Deadline | Why::Delay => time.elapsed.saturating_sub(self.now.elapsed),
         });
-        [(command, Next::CommandEnds), (happening, Next::Happening), (wakeup, Next::Wakeup)]
-            .into_iter()
+        let swept = self.swept.map(|moment| moment.saturating_sub(self.now.elapsed));
+        let all = [
+            (command, Next::CommandEnds),
+            (swept, Next::Swept),
+            (happening, Next::Happening),
+            (wakeup, Next::Wakeup),
+        ];
+        all.into_iter()
             .filter_map(|(remaining, next)| Some((remaining?, next)))
             .min()
             .unwrap_or_else(|| panic!("waits forever:\n{}", self.played.transcript))
     }
 
     fn command_ends(&mut self) {
-        let ended = self.running.take().and_then(|running| running.ends);
-        let (_, status) = ended.expect("only a command with an end ends");
+        let running = self.running.take().expect("only what runs ends");
+        let (_, status) = running.ends.expect("only a command with an end ends");
+        let leftovers = running.leftovers;
         let usage = Usage {
             cpu_user: Some(secs(0.004)),
             cpu_system: Some(secs(0.002)),
             max_rss: Some(9_437_184),
         };
-        self.feed(Input::Exited { status, usage, stdout_closed: false });
+        let (output_held, stdout_closed) = (false, false);
+        self.feed(Input::Exited { status, usage, leftovers, output_held, stdout_closed });
     }
 
     fn happens(&mut self) {
@@ -109,6 +132,8 @@ impl Stage {
         self.happened += 1;
         match happening {
             Happening::Signal(signal, sender) => self.signal(signal, sender),
+            Happening::Output => self.feed(Input::Output),
+            Happening::OutputStalled => self.feed(Input::OutputStalled),
             Happening::RetryNow => {
                 self.write("< retry now");
                 self.feed(Input::RetryNow);
@@ -124,11 +149,11 @@ impl Stage {
 
     fn signal(&mut self, signal: Signal, sender: Sender) {
         match sender {
-            Sender::Keyboard => {
+            Sender::Terminal => {
                 self.write(&format!("< {signal} from the keyboard"));
                 self.reach(signal);
             }
-            Sender::Process => self.write(&format!("< {signal}")),
+            Sender::Process | Sender::ProcessToGroup => self.write(&format!("< {signal}")),
         }
         self.feed(Input::Signal { signal, sender });
     }
@@ -152,6 +177,14 @@ impl Stage {
                     self.write(&format!("kill {signal}"));
                     self.reach(signal);
                 }
+                Action::Sweep { which, signal } => {
+                    self.write(&format!("sweep {which:?} with {signal}"));
+                    self.swept = Some(self.now.elapsed.saturating_add(SWEEP));
+                }
+                Action::Abandon => {
+                    self.write("abandon");
+                    self.running = None;
+                }
                 Action::Tell(record) => self.tell(record),
             }
         }
@@ -169,10 +202,10 @@ impl Stage {
         let command = command.expect("a script has a command").clone();
         self.started += 1;
         match command {
-            Command::Runs { ends, reaction } => {
+            Command::Runs { ends, reaction, leftovers } => {
                 let ends =
                     ends.map(|(lasts, status)| (self.now.active.saturating_add(lasts), status));
-                self.running = Some(Running { ends, reaction });
+                self.running = Some(Running { ends, reaction, leftovers });
                 let before = u32::try_from(self.started - 1).expect("scripts are short");
                 Input::Started { pid: FIRST_PID + before }
             }
@@ -189,6 +222,7 @@ impl Stage {
         };
         let died = ExitStatus::Signal { signal, core_dumped: false };
         let (after, status) = match running.reaction {
+            Reaction::Immortal => return,
             _ if signal == Signal::KILL => (Duration::ZERO, died),
             Reaction::Deaf => return,
             Reaction::Dies(after) => (after, died),

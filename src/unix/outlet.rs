@@ -1,0 +1,177 @@
+//! Our outputs, written without ever blocking: for what a command wrote, and for our own lines.
+//!
+//! O_NONBLOCK belongs to an open file description, which we share with whoever gave it to us: it is never set there.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use rustix::net::{SendFlags, send};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::io::unix::AsyncFd;
+
+use super::output::Output;
+
+/// How much may be written to what is only known to have room: what every pipe takes whole (PIPE_BUF).
+const SMALL: usize = 4096;
+
+/// How long our own lines wait, in all, for somebody who does not read them.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// An output that refuses instead of blocking.
+struct Writer {
+    fd: OwnedFd,
+    way: Way,
+}
+
+/// How not to block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// A description of our own, non-blocking.
+    Own,
+    /// A flag of each call, for a socket.
+    Flag,
+    /// No more than there is room for, where it cannot be opened again.
+    Small,
+    /// Files do not make anybody wait.
+    Plain,
+}
+
+impl Writer {
+    fn open(output: Output) -> io::Result<Writer> {
+        let kind = FileType::from_raw_mode(fstat(output.fd())?.st_mode);
+        let path = format!("/proc/self/fd/{}", output.fd().as_raw_fd());
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let way = match kind {
+            FileType::Fifo | FileType::CharacterDevice => match open(path, flags, Mode::empty()) {
+                Ok(fd) => return Ok(Writer { fd, way: Way::Own }),
+                Err(_) => Way::Small,
+            },
+            FileType::Socket => Way::Flag,
+            _ => Way::Plain,
+        };
+        Ok(Writer { fd: output.fd().try_clone_to_owned()?, way })
+    }
+
+    /// Writes what there is room for; WouldBlock if there is none.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        if self.way == Way::Small && !self.has_room_within(Duration::ZERO) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let write = || match self.way {
+            Way::Own | Way::Plain => rustix::io::write(&self.fd, bytes),
+            Way::Flag => send(&self.fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+            Way::Small => rustix::io::write(&self.fd, bytes.get(..SMALL).unwrap_or(bytes)),
+        };
+        rustix::io::retry_on_intr(write).map_err(io::Error::from)
+    }
+
+    fn has_room_within(&self, patience: Duration) -> bool {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::OUT)];
+        let patience = Timespec::try_from(patience).ok();
+        matches!(poll(&mut fds, patience.as_ref()), Ok(1..))
+    }
+}
+
+impl AsRawFd for Writer {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+impl AsFd for Writer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// An output in the event loop.
+pub struct Outlet(Registered);
+
+enum Registered {
+    /// The event loop tells when there is room.
+    Waits(AsyncFd<Writer>),
+    /// There always is.
+    Takes(Writer),
+}
+
+impl Outlet {
+    /// An outlet to one of our outputs.
+    ///
+    /// # Errors
+    /// Descriptors are lacking.
+    pub fn open(output: Output) -> io::Result<Outlet> {
+        let writer = Writer::open(output)?;
+        // SAFETY: the descriptor is open, stays open and stays the same one as long as the writer owns it, and that is owned by
+        // what is made here.
+        Ok(Outlet(match unsafe { AsyncFd::register(writer) } {
+            Ok(writer) => Registered::Waits(writer),
+            // The kernel refuses to wait for files and for /dev/null (EPERM): they always take what they are given.
+            Err(error) => Registered::Takes(error.into_parts().0),
+        }))
+    }
+
+    /// Writes once if there is room; answers how much was taken.
+    ///
+    /// # Errors
+    /// Those of write(2).
+    pub fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let writer = match &self.0 {
+            Registered::Takes(writer) => return Poll::Ready(writer.try_write(bytes)),
+            Registered::Waits(writer) => writer,
+        };
+        loop {
+            let mut ready = ready!(writer.poll_write_ready(context))?;
+            if let Ok(written) = ready.try_io(|writer| writer.get_ref().try_write(bytes)) {
+                return Poll::Ready(written);
+            }
+        }
+    }
+}
+
+/// Our stderr, for our own lines. A reader who does not read is waited for, but not for long: then it fails, and a line is cut.
+#[derive(Default)]
+pub struct Stderr {
+    writer: Option<Writer>,
+}
+
+/// How long our own lines have waited, in nanoseconds.
+static WAITED: AtomicU64 = AtomicU64::new(0);
+
+impl io::Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => Writer::open(Output::Stderr)?,
+        };
+        let writer = self.writer.insert(writer);
+        loop {
+            match writer.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let waited = Duration::from_nanos(WAITED.load(Ordering::Relaxed));
+                    let patience = PATIENCE.saturating_sub(waited);
+                    if patience.is_zero() {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                    let before = monotonic();
+                    writer.has_room_within(patience);
+                    let waited = monotonic().saturating_sub(before).as_nanos();
+                    WAITED.fetch_add(u64::try_from(waited).unwrap_or(u64::MAX), Ordering::Relaxed);
+                }
+                written => return written,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn monotonic() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
+}

@@ -1,0 +1,143 @@
+//! Signals to us: those that are ours to answer, and those that are the command's.
+//!
+//! What was ignored when we started stays ignored. What the signals mean is the driver's.
+
+use std::future::poll_fn;
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::pin::Pin;
+use std::ptr;
+use std::task::{Poll, ready};
+
+use futures_core::Stream;
+use signal_hook::iterator::exfiltrator::WithRawSiginfo;
+use signal_hook_tokio::SignalsInfo;
+
+use super::readable::Readable;
+use super::start::Start;
+use super::stop;
+use crate::engine::signal::Signal;
+
+/// Signals with a handler: what tells us to stop, and what happens to our children and to us as a job.
+const HANDLED: [libc::c_int; 6] =
+    [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGCHLD, libc::SIGCONT];
+
+/// Signals that would end us, or are told to whoever asks, and are the command's; the real-time ones, too.
+const FOR_THE_COMMAND: [libc::c_int; 9] = [
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGALRM,
+    libc::SIGVTALRM,
+    libc::SIGPROF,
+    libc::SIGIO,
+    libc::SIGPWR,
+    libc::SIGSTKFLT,
+    libc::SIGWINCH,
+];
+
+/// What has handlers of ours: reset in a child before it unblocks anything.
+pub(super) fn with_handlers() -> impl Iterator<Item = libc::c_int> {
+    HANDLED.into_iter().chain([libc::SIGTSTP])
+}
+
+/// A signal that came.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    /// Which.
+    pub signal: Signal,
+    /// Whether the kernel sent it, as the terminal does for a key, and not a process.
+    pub by_kernel: bool,
+}
+
+/// All signals to us.
+pub struct Signals {
+    handled: SignalsInfo<WithRawSiginfo>,
+    for_the_command: Readable,
+}
+
+impl Signals {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// Descriptors are lacking.
+    pub fn listen() -> io::Result<Signals> {
+        let start = Start::get();
+        let is_heard = |number: &libc::c_int| {
+            Signal::new(*number).is_some_and(|signal| !start.ignored(signal))
+        };
+        // An inherited SIG_IGN for SIGCHLD is no wish of the caller's for us: it would lose exit statuses.
+        let heard =
+            HANDLED.into_iter().filter(|number| *number == libc::SIGCHLD || is_heard(number));
+        let handled = SignalsInfo::with_exfiltrator(heard.clone(), WithRawSiginfo)?;
+        if is_heard(&libc::SIGTSTP) {
+            // SAFETY: the handler is async-signal-safe.
+            unsafe { signal_hook_registry::register_sigaction(libc::SIGTSTP, stop::handle)? };
+        }
+        change_mask(libc::SIG_UNBLOCK, heard.chain([libc::SIGTSTP]));
+        let passed_on = FOR_THE_COMMAND.into_iter().chain(libc::SIGRTMIN()..=libc::SIGRTMAX());
+        let set = change_mask(libc::SIG_BLOCK, passed_on.filter(is_heard));
+        // SAFETY: the set is initialised; a new descriptor is ours alone.
+        let for_the_command = unsafe {
+            match libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
+                -1 => return Err(io::Error::last_os_error()),
+                fd => OwnedFd::from_raw_fd(fd),
+            }
+        };
+        Ok(Signals { handled, for_the_command: Readable::new(for_the_command)? })
+    }
+
+    /// Waits for the next one. May be cancelled and called again.
+    pub async fn next(&mut self) -> Received {
+        poll_fn(|context| {
+            if let Poll::Ready(Some(info)) = Pin::new(&mut self.handled).poll_next(context)
+                && let Some(signal) = Signal::new(info.si_signo)
+            {
+                return Poll::Ready(Received { signal, by_kernel: info.si_code > 0 });
+            }
+            loop {
+                let mut info = [0u8; size_of::<libc::signalfd_siginfo>()];
+                let read = ready!(self.for_the_command.poll_read(context, &mut info));
+                if read.is_ok_and(|length| length == info.len())
+                    && let Some(received) = received(&info)
+                {
+                    return Poll::Ready(received);
+                }
+            }
+        })
+        .await
+    }
+}
+
+fn received(info: &[u8; size_of::<libc::signalfd_siginfo>()]) -> Option<Received> {
+    // SAFETY: the kernel filled all of it, and every pattern of bytes is a valid value of its plain numbers.
+    let info = unsafe { ptr::read_unaligned(info.as_ptr().cast::<libc::signalfd_siginfo>()) };
+    let signal = Signal::new(i32::try_from(info.ssi_signo).ok()?)?;
+    Some(Received { signal, by_kernel: info.ssi_code > 0 })
+}
+
+/// Blocks or unblocks signals; answers the set of them.
+fn change_mask(how: libc::c_int, signals: impl Iterator<Item = libc::c_int>) -> libc::sigset_t {
+    // SAFETY: the set is initialised by sigemptyset before it is used; the calls cannot fail with these arguments.
+    unsafe {
+        let mut set = MaybeUninit::uninit();
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), signal);
+        }
+        libc::sigprocmask(how, set.as_ptr(), ptr::null_mut());
+        set.assume_init()
+    }
+}
+
+/// From now on the first of these signals changes nothing, and a second one is deadly: for the last things that a process
+/// does, which are short.
+pub fn let_the_second_kill(signals: &[Signal]) {
+    let armed = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    for signal in signals.iter().filter(|signal| !Start::get().ignored(**signal)) {
+        let number = signal.number();
+        // They fail only for signals that cannot be handled.
+        let _deadly = signal_hook::flag::register_conditional_default(number, armed.clone());
+        let _arms = signal_hook::flag::register(number, armed.clone());
+    }
+}

@@ -1,0 +1,82 @@
+//! Being stopped, as by Ctrl-Z: we stop by the same means as any program, and know how long it lasted.
+
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::engine::signal::Signal;
+
+/// Whom a stop that a process asked for is passed on to: a pid, a group as its negative, or 0 for nobody.
+static TARGET: AtomicI32 = AtomicI32::new(0);
+
+/// How long we were stopped, by our own doing, in nanoseconds of CLOCK_MONOTONIC.
+static STOPPED: AtomicU64 = AtomicU64::new(0);
+
+/// How long we were stopped in all by [`stop`].
+pub(super) fn stopped() -> Duration {
+    Duration::from_nanos(STOPPED.load(Ordering::Relaxed))
+}
+
+/// Nobody is left to stop with us.
+pub fn forget_target() {
+    set_target(0);
+}
+
+/// Names the processes that stop with us where somebody asks us alone: those of an attempt; 0 is none.
+pub(super) fn set_target(target: libc::pid_t) {
+    TARGET.store(target, Ordering::Relaxed);
+}
+
+/// Handles SIGTSTP: async-signal-safe.
+pub(super) fn handle(info: &libc::siginfo_t) {
+    let target = TARGET.load(Ordering::Relaxed);
+    // A positive code is the kernel's, which has sent it to our whole group, and so to the command.
+    let is_to_pass_on = info.si_code <= 0 && target != 0;
+    // SAFETY: plain numbers; kill is async-signal-safe.
+    let pass_on = |signal| unsafe { libc::kill(target, signal) };
+    if is_to_pass_on {
+        pass_on(libc::SIGTSTP);
+    }
+    stop_by(libc::SIGTSTP);
+    if is_to_pass_on {
+        // We were continued, or not even stopped: the kernel stops no group that nobody could continue.
+        pass_on(libc::SIGCONT);
+    }
+}
+
+/// Stops us by the signal's default action. Returns when we are continued; at once if the kernel does not let us stop.
+pub fn stop(signal: Signal) {
+    stop_by(signal.number());
+}
+
+/// Never by SIGSTOP: in an orphaned group, as under `ssh -t`, the kernel ignores the other stop signals, and nobody would
+/// continue us.
+fn stop_by(number: libc::c_int) {
+    // SAFETY: all places are of the right types and initialised before they are read; the calls are async-signal-safe.
+    unsafe {
+        let before = monotonic();
+        let mut default = MaybeUninit::<libc::sigaction>::zeroed();
+        (*default.as_mut_ptr()).sa_sigaction = libc::SIG_DFL;
+        let mut handler = MaybeUninit::<libc::sigaction>::zeroed();
+        libc::sigaction(number, default.as_ptr(), handler.as_mut_ptr());
+        let mut only = MaybeUninit::uninit();
+        libc::sigemptyset(only.as_mut_ptr());
+        libc::sigaddset(only.as_mut_ptr(), number);
+        let mut mask = MaybeUninit::uninit();
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, only.as_ptr(), mask.as_mut_ptr());
+        libc::raise(number);
+        libc::pthread_sigmask(libc::SIG_SETMASK, mask.as_ptr(), ptr::null_mut());
+        libc::sigaction(number, handler.as_ptr(), ptr::null_mut());
+        STOPPED.fetch_add(monotonic().saturating_sub(before), Ordering::Relaxed);
+    }
+}
+
+/// CLOCK_MONOTONIC in nanoseconds.
+fn monotonic() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the place is of the right type; the call is async-signal-safe.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    let part = |number: i64| u64::try_from(number).unwrap_or(0);
+    part(time.tv_sec).saturating_mul(1_000_000_000).saturating_add(part(time.tv_nsec))
+}
