@@ -132,7 +132,10 @@ impl Driver {
     /// Feeds one input and carries out the actions; an action may have an answer at once.
     fn handle(&mut self, now: Time, input: Input) -> Option<Input> {
         let mut answer = None;
-        for action in self.run.handle(now, input) {
+        let mut actions = self.run.handle(now, input);
+        // To say so may take its time, where nobody reads it.
+        actions.sort_by_key(|action| !matches!(action, Action::Kill(_)));
+        for action in actions {
             match action {
                 Action::Start { attempt, trigger } => answer = self.start(attempt, trigger),
                 Action::Kill(signal) => self.end(signal),

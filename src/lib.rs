@@ -38,6 +38,7 @@ use report::json::HistoryPrinter;
 use report::log::{Log, Options};
 use report::text::{harmless, harmless_json};
 use unix::outlet::Stderr;
+use unix::output::Output;
 use unix::{cgroup, clock};
 
 /// Does what a command line asks for, and answers how the process is to end. `words` begin with our own name.
@@ -100,6 +101,11 @@ fn answer(args: Args, environment: Environment) -> Result<Exit, Error> {
 
 /// Prints an answer to stdout.
 fn print(text: &str) -> Result<Exit, Error> {
+    if !Output::Stdout.was_open() {
+        // Rust has put /dev/null in its place.
+        let source = io::Error::from_raw_os_error(libc::EBADF);
+        return Err(Error::System { action: "write to stdout", source });
+    }
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(Exit::Code(0)),

@@ -83,14 +83,14 @@ impl Rule {
     /// Whether the rule holds for an ending.
     #[must_use]
     pub fn holds(&self, ending: &Ending) -> bool {
-        let names_zero = || {
+        let names_it = || {
             self.conditions.iter().any(|condition| !condition.negated && condition.contains(ending))
         };
         self.conditions
             .iter()
             .all(|condition| condition.contains(ending) != condition.negated)
-            // "not 7" must not turn a success into a failure.
-            && (!is_exit_0(ending) || names_zero())
+            // "not 7" must not turn a success into a failure, and says nothing of what we ended ourselves.
+            && (!(is_exit_0(ending) || ending.ended_by.is_ours()) || names_it())
     }
 }
 

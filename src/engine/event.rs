@@ -294,6 +294,17 @@ pub struct Ending {
     pub error_kind: Option<SpawnErrorKind>,
 }
 
+impl EndedBy {
+    /// Whether it was our doing.
+    #[must_use]
+    pub fn is_ours(self) -> bool {
+        match self {
+            EndedBy::Timeout | EndedBy::IdleTimeout | EndedBy::Deadline | EndedBy::Stop => true,
+            EndedBy::Exit | EndedBy::Signal | EndedBy::SpawnError | EndedBy::Lost => false,
+        }
+    }
+}
+
 impl Ending {
     /// The ending of a process, which a limit may have cut.
     #[must_use]

@@ -391,10 +391,7 @@ impl Attempt {
     /// Whether a limit of ours ended it.
     #[must_use]
     pub fn was_cut(&self) -> bool {
-        matches!(
-            self.ended_by,
-            Some(EndedBy::Timeout | EndedBy::IdleTimeout | EndedBy::Deadline | EndedBy::Stop)
-        )
+        self.ended_by.is_some_and(EndedBy::is_ours)
     }
 
     /// How it ended in a few words, e.g. `exit 7`, `SIGKILL`, `timed out`.

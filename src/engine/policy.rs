@@ -10,7 +10,7 @@ use super::backoff::{Backoff, Waits};
 use super::classify::Rules;
 use super::event::PolicySummary;
 use super::exit::ExitCodes;
-use super::keyword::keywords;
+use super::keyword::{did_you_mean, keywords};
 use super::signal::Signal;
 use super::time::to_micros;
 
@@ -59,7 +59,8 @@ impl FromStr for Retries {
         match text {
             "unlimited" | "inf" => Ok(Retries::Unlimited),
             _ => count(text).map(Retries::Limited).ok_or_else(|| {
-                "expected a whole number of retries, 0 or more, or `unlimited`".into()
+                let hint = did_you_mean(text, ["unlimited"].into_iter());
+                format!("expected a whole number of retries, 0 or more, or `unlimited`{hint}")
             }),
         }
     }
@@ -85,9 +86,10 @@ impl FromStr for Attempts {
             "unlimited" | "inf" => Some(Retries::Unlimited),
             _ => count(text).and_then(|attempts| attempts.checked_sub(1)).map(Retries::Limited),
         };
-        retries
-            .map(Attempts)
-            .ok_or_else(|| "expected a whole number of attempts, 1 or more, or `unlimited`".into())
+        retries.map(Attempts).ok_or_else(|| {
+            let hint = did_you_mean(text, ["unlimited"].into_iter());
+            format!("expected a whole number of attempts, 1 or more, or `unlimited`{hint}")
+        })
     }
 }
 

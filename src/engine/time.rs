@@ -161,7 +161,16 @@ pub fn human(duration: Duration) -> String {
         let text = text.trim_end_matches('0').trim_end_matches('.');
         format!("{text}s")
     } else {
-        humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
+        // Not by humantime, whose months and years have a length that nobody means, and that we do not read.
+        let seconds = duration.as_secs();
+        let parts = [
+            (seconds / 86_400, "d"),
+            (seconds / 3_600 % 24, "h"),
+            (seconds / 60 % 60, "m"),
+            (seconds % 60, "s"),
+        ];
+        let parts = parts.iter().filter(|(count, _)| *count > 0);
+        parts.map(|(count, unit)| format!("{count}{unit}")).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -198,6 +207,7 @@ mod tests {
         assert_eq!(text(15.1875), "15.188s");
         assert_eq!(text(0.25), "0.25s");
         assert_eq!(text(125.0), "2m 5s");
+        assert_eq!(text(3_600.0 * 24.0 * 400.0 + 3_601.0), "400d 1h 1s");
         assert_eq!(human_measured(Duration::from_millis(59_960)), "59.9s");
         assert_eq!(human_measured(Duration::from_millis(1_234)), "1.2s");
     }

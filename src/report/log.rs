@@ -6,6 +6,7 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::io;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use tracing::dispatcher::{self, Dispatch};
@@ -43,6 +44,8 @@ pub struct Log<W> {
     options: Options,
     writer: OnceCell<W>,
     dispatch: OnceCell<Dispatch>,
+    /// When the last attempt began, since the run did.
+    started: Duration,
     /// An attempt that failed, until it is known what follows.
     ended: Option<(Record, Box<AttemptEnded>)>,
 }
@@ -51,7 +54,13 @@ impl<W: io::Write + Send + 'static> Log<W> {
     /// Lines to `writer`.
     #[must_use]
     pub fn new(writer: W, options: Options) -> Log<W> {
-        Log { options, writer: OnceCell::from(writer), dispatch: OnceCell::new(), ended: None }
+        Log {
+            options,
+            writer: OnceCell::from(writer),
+            dispatch: OnceCell::new(),
+            started: Duration::ZERO,
+            ended: None,
+        }
     }
 
     /// Lets `line` write a line, if lines of that level are wanted.
@@ -80,6 +89,7 @@ impl<W: io::Write + Send + 'static> Log<W> {
     }
 
     fn attempt_started(&mut self, record: &Record, event: &AttemptStarted, history: &History) {
+        self.started = record.t;
         let Some(pid) = event.pid else { return };
         let counted = counted(event.attempt, history);
         self.say(Level::DEBUG, || {
@@ -93,10 +103,7 @@ impl<W: io::Write + Send + 'static> Log<W> {
 
     fn attempt_cut(&mut self, record: &Record, event: &AttemptCut, history: &History) {
         let counted = counted(event.attempt, history);
-        let elapsed = history.last_attempt().map_or(record.t, |attempt| {
-            let since = attempt.started_at.as_duration();
-            record.at.as_duration().saturating_sub(since)
-        });
+        let elapsed = record.t.saturating_sub(self.started);
         let signal = event.signal.to_string();
         let kill = if event.kill_after.is_zero() || event.signal == Signal::KILL {
             String::new()
