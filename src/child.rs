@@ -9,6 +9,7 @@ use std::io;
 use rustix::process::Pid;
 
 use crate::engine::event::{SpawnErrorKind, Usage};
+use crate::engine::output::Matches;
 use crate::engine::signal::Signal;
 use crate::engine::{ExitStatus, Input};
 use crate::streams::{Flow, Streams};
@@ -174,6 +175,7 @@ impl Child {
             output_held: self.streams.were_held(),
             stdout_closed: self.streams.reader_is_gone()
                 || (died_of_pipe && Output::Stdout.is_closed()),
+            matches: Matches::default(),
         }
     }
 

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod error;
 pub mod generate;
 pub mod leftovers;
+pub mod patterns;
 pub mod redact;
 pub mod report;
 pub mod streams;

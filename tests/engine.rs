@@ -5,6 +5,7 @@ mod clocks;
 mod endings;
 mod exit_codes;
 mod history;
+mod rule_limits;
 mod rules;
 mod signals;
 

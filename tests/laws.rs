@@ -10,11 +10,13 @@ use proptest::prelude::{ProptestConfig, any};
 use proptest::sample::Index;
 use proptest::{prop_assert, prop_assert_eq, proptest};
 
+use retryrun::engine::classify::PlacedRule;
 use retryrun::engine::event::{
-    AttemptStarted, EndedBy, Event, Outcome, Record, SpawnErrorKind, Trigger, Usage,
+    AttemptStarted, EndedBy, Event, Judgement, Outcome, Record, SpawnErrorKind, Trigger, Usage,
 };
 use retryrun::engine::exit::Exit;
 use retryrun::engine::history::History;
+use retryrun::engine::output::Matches;
 use retryrun::engine::signal::Signal;
 use retryrun::engine::time::Time;
 use retryrun::engine::{Action, ExitStatus, Input, Sender};
@@ -51,7 +53,14 @@ fn inputs() -> [Input; 11] {
         Input::Started { pid: 1 },
         Input::CannotStart { kind, error },
         Input::Ended,
-        Input::Exited { status, usage, leftovers: 1, output_held: false, stdout_closed: false },
+        Input::Exited {
+            status,
+            usage,
+            leftovers: 1,
+            output_held: false,
+            stdout_closed: false,
+            matches: Matches::default(),
+        },
         Input::Output,
         Input::OutputStalled,
         Input::Swept { survives: false },
@@ -105,8 +114,41 @@ fn longest_count(records: &[Record]) -> u64 {
     longest
 }
 
+/// Whether a rule is the one that decided; the first for which that is so did.
+fn decides(placed: &PlacedRule, judgement: &Judgement) -> bool {
+    judgement.rule.as_deref() == Some(placed.rule.text())
+        && judgement.rule_origin.as_ref() == Some(&placed.origin)
+}
+
 proptest! {
     #![proptest_config(cases(1_000))]
+
+    #[test]
+    fn no_rule_orders_more_retries_in_a_row_than_it_may(script in arbitrary::script()) {
+        let rules = script.policy.rules.clone();
+        let (mut last, mut in_a_row) = (None, 0);
+        for record in script.play().records {
+            match &record.event {
+                Event::AttemptEnded(event) => {
+                    let decided =
+                        rules.iter().position(|placed| decides(placed, &event.judgement));
+                    in_a_row = if decided == last { in_a_row } else { 0 };
+                    last = decided;
+                }
+                Event::RetryPlanned(event) if event.trigger == Trigger::Retry => {
+                    in_a_row = if event.retry == 1 { 0 } else { in_a_row };
+                    let limit = last.and_then(|index| rules.iter().nth(index)?.limit);
+                    prop_assert!(limit.is_none_or(|limit| in_a_row < limit));
+                }
+                Event::AttemptStarted(event) if event.trigger == Trigger::Retry => in_a_row += 1,
+                Event::RunStarted(_)
+                | Event::AttemptStarted(_)
+                | Event::AttemptCut(_)
+                | Event::RetryPlanned(_)
+                | Event::RunStopped(_) => {}
+            }
+        }
+    }
 
     #[test]
     fn a_run_ends_exactly_once(script in arbitrary::script()) {

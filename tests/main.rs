@@ -9,6 +9,7 @@ mod explain;
 mod explained;
 mod generated;
 mod laws;
+mod patterns;
 mod readme;
 mod real_commands;
 mod session;

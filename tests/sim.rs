@@ -6,10 +6,11 @@ mod stage;
 use std::time::Duration;
 
 use retryrun::engine::backoff::{Backoff, Jitter, Shape, Waits};
-use retryrun::engine::classify::{PlacedRule, Rules};
+use retryrun::engine::classify::{PlacedRule, Rule, Rules};
 use retryrun::engine::event::{Event, Record, RunStarted, SpawnErrorKind, Verdict};
 use retryrun::engine::exit::Exit;
 use retryrun::engine::history::History;
+use retryrun::engine::output::{Matches, OutputPattern, Search};
 use retryrun::engine::policy::{Leftovers, Policy, Retries};
 use retryrun::engine::signal::Signal;
 use retryrun::engine::time::Timestamp;
@@ -52,11 +53,8 @@ pub(crate) fn default_policy() -> Policy {
 
 /// A rule as an option of the command line gives it.
 pub(crate) fn rule(verdict: Verdict, text: &str) -> PlacedRule {
-    PlacedRule {
-        rule: text.parse().expect("a rule of a test is well formed"),
-        verdict,
-        origin: "flag".to_owned(),
-    }
+    let rule = text.parse().expect("a rule of a test is well formed");
+    PlacedRule::new(rule, verdict, "flag".to_owned())
 }
 
 /// What starting the command once comes to.
@@ -70,6 +68,8 @@ pub(crate) enum Command {
         reaction: Reaction,
         /// Processes that it leaves behind.
         leftovers: u64,
+        /// What is found in its output.
+        matches: Matches,
     },
     /// It cannot be started.
     CannotStart(SpawnErrorKind),
@@ -92,9 +92,9 @@ impl Command {
     /// The same command, but it takes so long.
     pub(crate) fn after(self, lasts: Duration) -> Command {
         match self {
-            Command::Runs { ends, reaction, leftovers } => {
+            Command::Runs { ends, reaction, leftovers, matches } => {
                 let ends = ends.map(|(_, status)| (lasts, status));
-                Command::Runs { ends, reaction, leftovers }
+                Command::Runs { ends, reaction, leftovers, matches }
             }
             cannot_start @ Command::CannotStart(_) => cannot_start,
         }
@@ -103,7 +103,9 @@ impl Command {
     /// The same command with another answer to signals.
     pub(crate) fn on_signal(self, reaction: Reaction) -> Command {
         match self {
-            Command::Runs { ends, leftovers, .. } => Command::Runs { ends, reaction, leftovers },
+            Command::Runs { ends, leftovers, matches, .. } => {
+                Command::Runs { ends, reaction, leftovers, matches }
+            }
             cannot_start @ Command::CannotStart(_) => cannot_start,
         }
     }
@@ -111,7 +113,22 @@ impl Command {
     /// The same command, which leaves processes behind.
     pub(crate) fn leaving(self, leftovers: u64) -> Command {
         match self {
-            Command::Runs { ends, reaction, .. } => Command::Runs { ends, reaction, leftovers },
+            Command::Runs { ends, reaction, matches, .. } => {
+                Command::Runs { ends, reaction, leftovers, matches }
+            }
+            cannot_start @ Command::CannotStart(_) => cannot_start,
+        }
+    }
+
+    /// The same command, which writes a line to stderr for which a rule of this text looks.
+    pub(crate) fn writing(self, rule: &str, line: &str) -> Command {
+        match self {
+            Command::Runs { ends, reaction, leftovers, .. } => {
+                let rule: Rule = rule.parse().expect("a rule of a test is well formed");
+                let found = |pattern: &OutputPattern| (pattern.clone(), Search::Found(line.into()));
+                let matches = rule.patterns().map(found).collect();
+                Command::Runs { ends, reaction, leftovers, matches }
+            }
             cannot_start @ Command::CannotStart(_) => cannot_start,
         }
     }
@@ -130,12 +147,16 @@ pub(crate) fn dies(signal: Signal) -> Command {
 /// A command that ends after a tenth of a second.
 pub(crate) fn ends(status: ExitStatus) -> Command {
     let ends = Some((secs(0.1), status));
-    Command::Runs { ends, reaction: Reaction::Dies(Duration::ZERO), leftovers: 0 }
+    let matches = Matches::default();
+    Command::Runs { ends, reaction: Reaction::Dies(Duration::ZERO), leftovers: 0, matches }
 }
 
 /// A command that never ends by itself.
 pub(crate) fn hangs() -> Command {
-    Command::Runs { ends: None, reaction: Reaction::Dies(Duration::ZERO), leftovers: 0 }
+    let Command::Runs { reaction, leftovers, matches, .. } = exits(0) else {
+        unreachable!("a command that exits runs")
+    };
+    Command::Runs { ends: None, reaction, leftovers, matches }
 }
 
 /// What comes from outside at some moment.

@@ -166,7 +166,7 @@ impl Layer {
         let mut placed = Vec::new();
         let mut place = |key: &str, rule: &Rule, verdict| {
             let origin = self.source.origin_of(key);
-            placed.push(PlacedRule { rule: rule.clone(), verdict, origin });
+            placed.push(PlacedRule::new(rule.clone(), verdict, origin));
         };
         for (rule, verdict) in self.rules.iter().flatten().filter_map(RuleEntry::rule) {
             place("rules", rule, verdict);

@@ -1,194 +1,12 @@
-//! Rules that turn the ending of an attempt into a verdict: an ordered list, the first that holds decides.
+//! The rules of a policy: an ordered list that turns the ending of an attempt into a verdict; the first that holds decides.
 //!
 //! Where the rules come from and in which order they stand is `config`'s.
 
-use std::ops::RangeInclusive;
-use std::str::FromStr;
+use std::time::Duration;
 
-use super::event::{EndedBy, Ending, Judgement, SpawnErrorKind, Verdict};
-use super::keyword::did_you_mean;
-use super::signal::Signal;
-
-/// A condition on endings with a name for what it finds: `[REASON: ]COND[&COND]...`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    reason: Option<String>,
-    conditions: Vec<Condition>,
-    text: String,
-}
-
-/// A set of statuses, or everything but it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Condition {
-    negated: bool,
-    statuses: Vec<Status>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Status {
-    Codes(RangeInclusive<i32>),
-    Any,
-    Signal(Signal),
-    AnySignal,
-    Crash,
-    Timeout,
-    IdleTimeout,
-    Spawn,
-    /// One kind of the last: only the built-in table tells them apart.
-    SpawnOf(SpawnErrorKind),
-}
-
-/// Words that are statuses; numbers and names of signals are the others.
-const WORDS: [(&str, Status); 7] = [
-    ("nonzero", Status::Codes(1..=255)),
-    ("any", Status::Any),
-    ("signal", Status::AnySignal),
-    ("crash", Status::Crash),
-    ("timeout", Status::Timeout),
-    ("idle-timeout", Status::IdleTimeout),
-    ("spawn", Status::Spawn),
-];
-
-/// Deaths that are the program's own fault.
-const CRASHES: [Signal; 7] =
-    [Signal::SEGV, Signal::ABRT, Signal::BUS, Signal::ILL, Signal::FPE, Signal::TRAP, Signal::SYS];
-
-impl Rule {
-    /// The rule that holds for every failure.
-    #[must_use]
-    pub fn any(reason: &str) -> Rule {
-        Rule::of(reason, Status::Any, "any")
-    }
-
-    fn of(reason: &str, status: Status, text: &str) -> Rule {
-        Rule {
-            reason: Some(reason.to_owned()),
-            conditions: vec![Condition { negated: false, statuses: vec![status] }],
-            text: text.to_owned(),
-        }
-    }
-
-    /// The word for what the rule finds, if it has one.
-    #[must_use]
-    pub fn reason(&self) -> Option<&str> {
-        self.reason.as_deref()
-    }
-
-    /// The conditions as they were written.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// Whether the rule holds for an ending.
-    #[must_use]
-    pub fn holds(&self, ending: &Ending) -> bool {
-        let names_it = || {
-            self.conditions.iter().any(|condition| !condition.negated && condition.contains(ending))
-        };
-        self.conditions
-            .iter()
-            .all(|condition| condition.contains(ending) != condition.negated)
-            // "not 7" must not turn a success into a failure, and says nothing of what we ended ourselves.
-            && (!(is_exit_0(ending) || ending.ended_by.is_ours()) || names_it())
-    }
-}
-
-impl Condition {
-    fn contains(&self, ending: &Ending) -> bool {
-        self.statuses.iter().any(|status| status.is(ending))
-    }
-}
-
-impl Status {
-    /// An ending that we caused has only the name of its cause, never the code or the signal that it left.
-    fn is(&self, ending: &Ending) -> bool {
-        let by = ending.ended_by;
-        let died_of = ending.signal.filter(|_| by == EndedBy::Signal);
-        match self {
-            Status::Codes(codes) => {
-                by == EndedBy::Exit && ending.exit_code.is_some_and(|code| codes.contains(&code))
-            }
-            Status::Any => !is_exit_0(ending),
-            Status::Signal(signal) => died_of == Some(*signal),
-            Status::AnySignal => died_of.is_some(),
-            Status::Crash => died_of.is_some_and(|signal| CRASHES.contains(&signal)),
-            Status::Timeout => matches!(by, EndedBy::Timeout | EndedBy::Deadline),
-            Status::IdleTimeout => by == EndedBy::IdleTimeout,
-            Status::Spawn => by == EndedBy::SpawnError,
-            Status::SpawnOf(kind) => ending.error_kind == Some(*kind),
-        }
-    }
-}
-
-fn is_exit_0(ending: &Ending) -> bool {
-    ending.ended_by == EndedBy::Exit && ending.exit_code == Some(0)
-}
-
-impl FromStr for Rule {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Rule, String> {
-        let (reason, conditions) = match text.split_once(": ") {
-            Some((reason, rest)) if is_reason(reason) => (Some(reason.to_owned()), rest),
-            _ => (None, text),
-        };
-        Ok(Rule {
-            reason,
-            conditions: conditions.split('&').map(condition).collect::<Result<_, _>>()?,
-            text: conditions.trim().to_owned(),
-        })
-    }
-}
-
-fn is_reason(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
-}
-
-fn condition(text: &str) -> Result<Condition, String> {
-    let text = text.trim();
-    let (negated, set) = match text.strip_prefix('!') {
-        Some(set) => (true, set),
-        None => (false, text),
-    };
-    Ok(Condition {
-        negated,
-        statuses: set.split(',').map(|word| status(word.trim())).collect::<Result<_, _>>()?,
-    })
-}
-
-fn status(word: &str) -> Result<Status, String> {
-    if let Some((_, status)) = WORDS.iter().find(|(name, _)| *name == word) {
-        return Ok(status.clone());
-    }
-    if word.starts_with(|first: char| first.is_ascii_digit()) {
-        return codes(word).ok_or_else(|| {
-            format!("expected an exit code from 0 to 255 or a range of them such as `64-78`, not `{word}`")
-        });
-    }
-    word.parse().map(Status::Signal).map_err(|no_signal: String| {
-        let mut hint = did_you_mean(word, WORDS.iter().map(|(name, _)| *name));
-        if let (true, Some((_, meant))) = (hint.is_empty(), no_signal.split_once(';')) {
-            hint = format!(";{meant}");
-        }
-        format!(
-            "expected an exit code, a range, a signal's name, `nonzero`, `any`, `signal`, `crash`, \
-             `timeout`, `idle-timeout` or `spawn`, not `{word}`{hint}"
-        )
-    })
-}
-
-fn codes(word: &str) -> Option<Status> {
-    let code = |digits: &str| {
-        let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        digits.parse().ok().filter(|code| plain && *code <= 255)
-    };
-    let (first, last) = match word.split_once('-') {
-        Some((first, last)) => (code(first)?, code(last)?),
-        None => (code(word)?, code(word)?),
-    };
-    (first <= last).then_some(Status::Codes(first..=last))
-}
+use super::event::{Ending, Judgement, SpawnErrorKind, Verdict};
+use super::output::{Matches, OutputPattern};
+pub use super::rule::Rule;
 
 /// A rule in its place: what it means where it holds, and where it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -199,9 +17,19 @@ pub struct PlacedRule {
     pub verdict: Verdict,
     /// Where it stands, e.g. `policy curl (built in)`.
     pub origin: String,
+    /// How many retries in a row it may order, where that is less than the run's own limit.
+    pub limit: Option<u64>,
+    /// The wait after an ending that it decided, in place of the backoff's; `--max-delay` caps it.
+    pub delay: Option<Duration>,
 }
 
 impl PlacedRule {
+    /// A rule with no limit and no delay of its own.
+    #[must_use]
+    pub fn new(rule: Rule, verdict: Verdict, origin: String) -> PlacedRule {
+        PlacedRule { rule, verdict, origin, limit: None, delay: None }
+    }
+
     /// One word: the rule's own, else the option by which such rules are given.
     #[must_use]
     pub fn reason(&self) -> &str {
@@ -212,13 +40,14 @@ impl PlacedRule {
         })
     }
 
-    fn judgement(&self) -> Judgement {
+    /// What it says of an ending for which it holds.
+    fn judgement(&self, matches: &Matches) -> Judgement {
         Judgement {
             verdict: Some(self.verdict),
             reason: Some(self.reason().to_owned()),
             rule: Some(self.rule.text().to_owned()),
             rule_origin: Some(self.origin.clone()),
-            evidence: None,
+            evidence: self.rule.evidence(matches),
         }
     }
 }
@@ -273,22 +102,47 @@ impl Rules {
         self.0.iter()
     }
 
-    /// The verdict on an ending, by the first rule that holds.
+    /// What the rules look for in the output, each once, in the order in which it is first asked for.
     #[must_use]
-    pub fn judge(&self, ending: &Ending) -> Judgement {
-        let rule = self.0.iter().find(|placed| placed.rule.holds(ending));
-        rule.map(PlacedRule::judgement).unwrap_or_default()
+    pub fn patterns(&self) -> Vec<OutputPattern> {
+        let mut patterns: Vec<OutputPattern> = Vec::new();
+        for pattern in self.0.iter().flat_map(|placed| placed.rule.patterns()) {
+            if !patterns.contains(pattern) {
+                patterns.push(pattern.clone());
+            }
+        }
+        patterns
+    }
+
+    /// The first rule that holds, and what it says.
+    #[must_use]
+    pub fn judge(&self, ending: &Ending, matches: &Matches) -> Ruling {
+        let decided = self.0.iter().find(|placed| placed.rule.holds(ending, matches));
+        decided.map_or_else(Ruling::default, |placed| Ruling {
+            judgement: placed.judgement(matches),
+            limit: placed.limit,
+            delay: placed.delay,
+        })
     }
 }
 
+/// What the rules say of an ending.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ruling {
+    /// The verdict, and the rule.
+    pub judgement: Judgement,
+    /// How many retries in a row that rule may order.
+    pub limit: Option<u64>,
+    /// The wait that it orders.
+    pub delay: Option<Duration>,
+}
+
 fn built_in() -> impl Iterator<Item = PlacedRule> {
-    let place = |(rule, verdict)| PlacedRule { rule, verdict, origin: BUILT_IN_ORIGIN.to_owned() };
+    let place = |(rule, verdict)| PlacedRule::new(rule, verdict, BUILT_IN_ORIGIN.to_owned());
     let statuses = BUILT_IN
         .iter()
         .map(|(text, verdict)| (text.parse().expect("a test parses the whole table"), *verdict));
-    let spawn = BUILT_IN_SPAWN
-        .iter()
-        .map(|(kind, verdict)| (Rule::of(kind.name(), Status::SpawnOf(*kind), "spawn"), *verdict));
+    let spawn = BUILT_IN_SPAWN.iter().map(|(kind, verdict)| (Rule::spawn(*kind), *verdict));
     statuses.chain(spawn).map(place)
 }
 

@@ -80,6 +80,9 @@ pub struct History {
     /// Automatic retries since the count was last set to zero.
     #[serde(skip)]
     pub retries_used: u64,
+    /// Those of them that one rule ordered in a row, up to the last ending.
+    #[serde(skip)]
+    pub rule_retries: u64,
     /// The wait before the last of them.
     #[serde(skip)]
     pub previous_delay: Option<Duration>,
@@ -182,6 +185,7 @@ impl History {
             attempts: Vec::new(),
             attempts_omitted: 0,
             retries_used: 0,
+            rule_retries: 0,
             previous_delay: None,
             successes: 0,
         }
@@ -250,6 +254,7 @@ impl History {
         if event.trigger == Trigger::Retry {
             self.retry_count += 1;
             self.retries_used += 1;
+            self.rule_retries += 1;
             self.last_retry_at = Some(record.at);
         }
         if self.attempts.len() == FIRST_KEPT + LAST_KEPT {
@@ -285,9 +290,16 @@ impl History {
     }
 
     fn attempt_ended(&mut self, event: &AttemptEnded) {
-        let Some(attempt) = self.attempts.last_mut() else {
+        let Some((attempt, before)) = self.attempts.split_last_mut() else {
             return;
         };
+        // Two rules with one text in one place ask the same, and the first of them answers.
+        let is_same_rule = before.last().is_some_and(|before| {
+            before.rule == event.judgement.rule && before.rule_origin == event.judgement.rule_origin
+        });
+        if !is_same_rule {
+            self.rule_retries = 0;
+        }
         let is_success = event.judgement.verdict == Some(Verdict::Success);
         self.successes = if is_success { self.successes + 1 } else { 0 };
         attempt.elapsed = Some(event.elapsed);
@@ -315,6 +327,9 @@ impl History {
         if event.trigger == Trigger::Retry {
             // The first of a new count, where an attempt that was healthy for long enough has set it to zero.
             self.retries_used = event.retry.saturating_sub(1);
+            if self.retries_used == 0 {
+                self.rule_retries = 0;
+            }
             self.previous_delay = Some(event.delay);
         }
     }

@@ -12,7 +12,9 @@ pub mod event;
 pub mod exit;
 pub mod history;
 pub mod keyword;
+pub mod output;
 pub mod policy;
+pub mod rule;
 pub mod run;
 pub mod signal;
 pub mod time;
@@ -20,6 +22,7 @@ pub mod time;
 pub use run::Run;
 
 use event::{Record, SpawnErrorKind, Trigger, Usage};
+use output::Matches;
 use signal::Signal;
 
 /// What the world tells a run.
@@ -53,6 +56,8 @@ pub enum Input {
         output_held: bool,
         /// Whether our stdout turned out to be closed, as it died of SIGPIPE or as we wrote for it.
         stdout_closed: bool,
+        /// What was found in its output; by default nothing was read.
+        matches: Matches,
     },
     /// The attempt wrote something.
     Output,

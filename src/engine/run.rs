@@ -5,12 +5,14 @@
 use std::time::Duration;
 
 use super::attempt::{Attempt, Due, Limits};
+use super::classify::Ruling;
 use super::event::{
-    AttemptCut, AttemptEnded, AttemptStarted, EndedBy, Ending, Event, Judgement, Outcome, Record,
+    AttemptCut, AttemptEnded, AttemptStarted, EndedBy, Ending, Event, Outcome, Record,
     RetryPlanned, RunStarted, RunStopped, SpawnErrorKind, Trigger, Usage, Verdict,
 };
 use super::exit::{Exit, Stop};
 use super::history::History;
+use super::output::Matches;
 use super::policy::{Leftovers, Policy};
 use super::signal::Signal;
 use super::time::{Time, Timestamp, to_micros};
@@ -62,11 +64,12 @@ struct Wait {
 }
 
 /// What an attempt left besides its ending.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Remains {
     usage: Usage,
     leftovers: u64,
     output_held: bool,
+    matches: Matches,
 }
 
 impl Run {
@@ -96,12 +99,13 @@ impl Run {
             Input::Begin => self.begin(&mut actions),
             Input::Started { pid } => self.started(Some(pid), &mut actions),
             Input::CannotStart { kind, error } => self.cannot_start(kind, error, &mut actions),
-            Input::Exited { status, usage, leftovers, output_held, stdout_closed } => {
+            Input::Exited { status, usage, leftovers, output_held, stdout_closed, matches } => {
                 if stdout_closed && matches!(self.state, State::Attempting(_)) {
                     // Its reader told it to stop, and by it us: to begin again would write to nobody.
                     self.told.get_or_insert(Signal::PIPE);
                 }
-                self.exited(status, Remains { usage, leftovers, output_held }, &mut actions);
+                let remains = Remains { usage, leftovers, output_held, matches };
+                self.exited(status, remains, &mut actions);
             }
             Input::Ended => self.in_attempt(|attempt, _| attempt.ended()),
             Input::Output => self.in_attempt(Attempt::wrote),
@@ -227,15 +231,15 @@ impl Run {
         let State::Attempting(attempt) = &self.state else {
             return;
         };
-        let Remains { usage, leftovers, output_held } = remains;
-        let judgement = match ending.ended_by {
-            EndedBy::Stop | EndedBy::Lost => Judgement::default(),
+        let Remains { usage, leftovers, output_held, matches } = remains;
+        let ruling = match ending.ended_by {
+            EndedBy::Stop | EndedBy::Lost => Ruling::default(),
             EndedBy::Exit
             | EndedBy::Signal
             | EndedBy::Timeout
             | EndedBy::IdleTimeout
             | EndedBy::Deadline
-            | EndedBy::SpawnError => self.policy.rules.judge(&ending),
+            | EndedBy::SpawnError => self.policy.rules.judge(&ending, &matches),
         };
         let elapsed = to_micros(self.now.elapsed.saturating_sub(attempt.started.elapsed));
         let active = self.now.active.saturating_sub(attempt.started.active);
@@ -245,14 +249,14 @@ impl Run {
             attempt: attempt.number,
             elapsed,
             ending: ending.clone(),
-            judgement: judgement.clone(),
+            judgement: ruling.judgement.clone(),
             usage,
             leftovers,
             output_held,
         };
         self.last = Some(ending);
         self.tell(Event::AttemptEnded(Box::new(event)), actions);
-        match self.next(&judgement, is_healthy) {
+        match self.next(&ruling, is_healthy) {
             Next::Stop(outcome) if self.has_to_sweep_at_the_end(leftovers) => {
                 self.state = State::Sweeping(outcome);
                 actions.push(self.sweep(Sweep::All));
@@ -260,7 +264,10 @@ impl Run {
             Next::Stop(outcome) => self.stop(outcome, Duration::ZERO, actions),
             Next::Retry { used } => {
                 let previous = self.history.previous_delay.filter(|_| used > 0);
-                let delay = self.policy.backoff.delay(used, previous);
+                let delay = match ruling.delay {
+                    Some(delay) => delay.min(self.policy.backoff.max_delay),
+                    None => self.policy.backoff.delay(used, previous),
+                };
                 self.wait(Trigger::Retry, used + 1, delay, leftovers, actions);
             }
             Next::Confirm => {
@@ -280,12 +287,12 @@ impl Run {
     }
 
     /// What follows the last attempt's ending.
-    fn next(&self, judgement: &Judgement, is_healthy: bool) -> Next {
+    fn next(&self, ruling: &Ruling, is_healthy: bool) -> Next {
         let ended_by = self.last.as_ref().map(|ending| ending.ended_by);
         if self.told.is_some() {
             return Next::Stop(Outcome::Interrupted);
         }
-        match judgement.verdict {
+        match ruling.judgement.verdict {
             Some(Verdict::Success) if self.history.successes < self.policy.consecutive => {
                 Next::Confirm
             }
@@ -297,8 +304,12 @@ impl Run {
             }
             Some(Verdict::Permanent) => Next::Stop(Outcome::Permanent),
             Some(Verdict::Transient) | None => {
-                let used = if is_healthy { 0 } else { self.history.retries_used };
-                match self.policy.retries.allow_after(used) {
+                let (used, of_rule) = match is_healthy {
+                    true => (0, 0),
+                    false => (self.history.retries_used, self.history.rule_retries),
+                };
+                let is_within = ruling.limit.is_none_or(|limit| of_rule < limit);
+                match is_within && self.policy.retries.allow_after(used) {
                     true => Next::Retry { used },
                     false => Next::Stop(Outcome::Exhausted),
                 }

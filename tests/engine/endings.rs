@@ -1,6 +1,7 @@
 //! Transcripts of what an attempt leaves, how long it was silent or healthy, and of what does not die.
 
 use retryrun::engine::exit::Exit;
+use retryrun::engine::output::Matches;
 use retryrun::engine::policy::Leftovers;
 use retryrun::engine::signal::Signal;
 use retryrun::engine::time::Time;
@@ -209,7 +210,17 @@ fn a_wait_is_over_when_the_sweep_is() {
     run.handle(at(0.0), Input::Started { pid: 1 });
     let status = retryrun::engine::ExitStatus::Code(1);
     let (usage, output_held, stdout_closed) = (Default::default(), false, false);
-    run.handle(at(0.0), Input::Exited { status, usage, leftovers: 1, output_held, stdout_closed });
+    run.handle(
+        at(0.0),
+        Input::Exited {
+            status,
+            usage,
+            leftovers: 1,
+            output_held,
+            stdout_closed,
+            matches: Matches::default(),
+        },
+    );
     assert_eq!(run.wakeup(), Some((at(1.0), Why::Delay)));
     assert_eq!(run.handle(at(1.0), Input::Tick), []);
     assert_eq!(run.wakeup(), None, "only the sweep is waited for");

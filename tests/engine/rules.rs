@@ -2,6 +2,7 @@
 
 use retryrun::engine::classify::{Rule, Rules};
 use retryrun::engine::event::{EndedBy, Ending, Judgement, SpawnErrorKind, Verdict};
+use retryrun::engine::output::{Matches, OutputPattern, Search, Stream};
 use retryrun::engine::signal::Signal;
 
 use crate::sim::rule;
@@ -61,7 +62,7 @@ fn named_by(text: &str) -> String {
     let rule: Rule = text.parse().expect("well formed");
     let mut names: Vec<&str> = Vec::new();
     for (name, ending) in endings() {
-        if rule.holds(&ending) {
+        if rule.holds(&ending, &Matches::default()) {
             names.push(name);
         }
     }
@@ -127,6 +128,101 @@ fn a_rule_holds_for_exit_0_only_if_it_names_0() {
     }
 }
 
+/// A regular expression as a rule has it.
+fn pattern(stream: Option<Stream>, regex: &str, ignore_case: bool) -> OutputPattern {
+    OutputPattern { stream, regex: regex.to_owned(), ignore_case }
+}
+
+#[test]
+fn a_regular_expression_ends_at_its_second_slash() {
+    let (out, err) = (Some(Stream::Stdout), Some(Stream::Stderr));
+    for (text, expected) in [
+        ("/a/", vec![pattern(None, "a", false)]),
+        ("22 & out/a, b & c/ ", vec![pattern(out, "a, b & c", false)]),
+        (r"!err/a\/b\\/i&7", vec![pattern(err, r"a/b\\", true)]),
+        (r"busy: /\d: x/ & ! /i/i", vec![pattern(None, r"\d: x", false), pattern(None, "i", true)]),
+        ("//", vec![pattern(None, "", false)]),
+    ] {
+        let rule: Rule = text.parse().expect(text);
+        assert!(rule.patterns().eq(&expected), "{text}: {rule:?}");
+    }
+    let rule: Rule = "busy: 7 & err/a: b/i".parse().expect("well formed");
+    assert_eq!((rule.reason(), rule.text()), (Some("busy"), "7 & err/a: b/i"));
+}
+
+#[test]
+fn a_bad_regular_expression_is_refused_by_what_is_wrong() {
+    for (rule, expected) in [
+        ("/a", "expected a `/` at the end of `/a`"),
+        (r"22 & err/a\/", r"expected a `/` at the end of `err/a\/`"),
+        (
+            "/a/x",
+            r"expected `i`, `&` or nothing behind the regular expression `/a/`, not `x`; a slash in it is written `\/`",
+        ),
+        (
+            "/a/ 22",
+            r"expected `i`, `&` or nothing behind the regular expression `/a/`, not `22`; a slash in it is written `\/`",
+        ),
+        (
+            "stderr/a/ & 7",
+            "expected a regular expression as `/.../`, `out/.../` or `err/.../`, not `stderr/a/ & 7`",
+        ),
+    ] {
+        assert_eq!(rule.parse::<Rule>().expect_err(rule), expected, "{rule}");
+    }
+}
+
+#[test]
+fn what_was_written_and_how_it_ended_hold_together() {
+    let found = Search::Found("a line".to_owned());
+    let holds = |rule: &str, ending: &Ending, search: &Search| {
+        let rule: Rule = rule.parse().expect("well formed");
+        let searches = rule.patterns().map(|pattern| (pattern.clone(), search.clone()));
+        let matches: Matches = searches.collect();
+        rule.holds(ending, &matches)
+    };
+    for (rule, ending, of_found, of_absent) in [
+        ("/a/", exit(22), true, false),
+        ("!/a/", exit(22), false, true),
+        ("22 & /a/", exit(22), true, false),
+        ("22 & /a/", exit(7), false, false),
+        ("22 & !/a/", exit(22), false, true),
+        // What was written alone never makes a success a failure, nor a failure of what we ended.
+        ("/a/", exit(0), false, false),
+        ("!/a/", exit(0), false, false),
+        ("0 & /a/", exit(0), true, false),
+        ("!7 & /a/", exit(0), false, false),
+        ("/a/", death(Signal::SEGV), true, false),
+        ("/a/", caused(EndedBy::Timeout, exit(22)), false, false),
+        ("22 & /a/", caused(EndedBy::Timeout, exit(22)), false, false),
+        ("timeout & /a/", caused(EndedBy::Timeout, exit(22)), true, false),
+        ("any & !/a/", caused(EndedBy::IdleTimeout, exit(22)), false, true),
+    ] {
+        assert_eq!(holds(rule, &ending, &found), of_found, "{rule} {ending:?}, found");
+        assert_eq!(holds(rule, &ending, &Search::Absent), of_absent, "{rule} {ending:?}, absent");
+        assert!(!holds(rule, &ending, &Search::Unknown), "{rule} {ending:?}, not read");
+    }
+}
+
+#[test]
+fn the_evidence_is_the_line_of_the_first_pattern_of_the_rule_that_decides() {
+    let rules = Rules::new(vec![
+        rule(Verdict::Permanent, "22 & /gone/"),
+        rule(Verdict::Transient, "22 & !/gone/ & err/busy/ & /later/i"),
+    ]);
+    let patterns = rules.patterns();
+    let regexes: Vec<&str> = patterns.iter().map(|pattern| pattern.regex.as_str()).collect();
+    assert_eq!(regexes, ["gone", "busy", "later"], "each once, in the order in which it is asked");
+    let searches = [Search::Absent, Search::Found("so busy".into()), Search::Found("later".into())];
+    let matches: Matches = patterns.into_iter().zip(searches).collect();
+    let judge = |code| rules.judge(&exit(code), &matches).judgement;
+    assert_eq!(judge(22).evidence.as_deref(), Some("so busy"));
+    assert_eq!(judge(7).evidence, None);
+    let masked = matches.masked(&|line| line.replace("so", "***"));
+    let judgement = rules.judge(&exit(22), &masked).judgement;
+    assert_eq!(judgement.evidence.as_deref(), Some("*** busy"));
+}
+
 #[test]
 fn a_rule_may_have_a_reason() {
     for (text, reason, conditions) in [
@@ -174,7 +270,7 @@ fn a_bad_rule_is_refused_by_the_word_that_is_wrong() {
     assert_eq!(
         error("timout"),
         "expected an exit code, a range, a signal's name, `nonzero`, `any`, `signal`, `crash`, \
-         `timeout`, `idle-timeout` or `spawn`, not `timout`; did you mean `timeout`?"
+         `timeout`, `idle-timeout`, `spawn` or a regular expression as `/.../`, not `timout`; did you mean `timeout`?"
     );
 }
 
@@ -187,7 +283,8 @@ fn the_first_rule_that_holds_decides_and_is_named() {
         rule(Verdict::Permanent, "7"),
     ]);
     let judge = |code| {
-        let Judgement { verdict, reason, rule, rule_origin, evidence } = rules.judge(&exit(code));
+        let Judgement { verdict, reason, rule, rule_origin, evidence } =
+            rules.judge(&exit(code), &Matches::default()).judgement;
         assert_eq!(evidence, None);
         let verdict = verdict.expect("every ending is judged").name();
         [
@@ -208,7 +305,7 @@ fn the_first_rule_that_holds_decides_and_is_named() {
 #[test]
 fn a_closed_list_asks_the_built_in_table_for_exit_0_only() {
     let rules = Rules::new(vec![rule(Verdict::Transient, "22"), rule(Verdict::Permanent, "any")]);
-    let verdict = |ending: &Ending| rules.judge(ending).verdict;
+    let verdict = |ending: &Ending| rules.judge(ending, &Matches::default()).judgement.verdict;
     assert_eq!(verdict(&exit(0)), Some(Verdict::Success));
     assert_eq!(verdict(&exit(22)), Some(Verdict::Transient));
     for (name, ending) in endings().iter().skip(1) {
@@ -247,7 +344,7 @@ fn the_built_in_table() {
         }
     }
     for (ending, expected) in table {
-        let judgement = rules.judge(&ending);
+        let judgement = rules.judge(&ending, &Matches::default()).judgement;
         let verdict = judgement.verdict.expect("every ending is judged");
         let reason = judgement.reason.expect("with a reason");
         assert_eq!(format!("{verdict} {reason}"), expected, "{ending:?}");
@@ -260,9 +357,15 @@ fn a_rule_beats_the_built_in_answer_for_a_command_that_cannot_be_started() {
     let ending = not_started(SpawnErrorKind::NotFound);
     for text in ["spawn", "any"] {
         let rules = Rules::new(vec![rule(Verdict::Transient, text)]);
-        assert_eq!(rules.judge(&ending).verdict, Some(Verdict::Transient));
+        assert_eq!(
+            rules.judge(&ending, &Matches::default()).judgement.verdict,
+            Some(Verdict::Transient)
+        );
     }
     // The codes 126 and 127 are a shell's; a command that never began left none.
     let rules = Rules::new(vec![rule(Verdict::Transient, "126,127")]);
-    assert_eq!(rules.judge(&ending).verdict, Some(Verdict::Permanent));
+    assert_eq!(
+        rules.judge(&ending, &Matches::default()).judgement.verdict,
+        Some(Verdict::Permanent)
+    );
 }

@@ -9,7 +9,7 @@ use proptest::sample::select;
 
 use retryrun::engine::ExitStatus;
 use retryrun::engine::backoff::{Backoff, Jitter, Shape, Waits};
-use retryrun::engine::classify::Rules;
+use retryrun::engine::classify::{PlacedRule, Rules};
 use retryrun::engine::event::{SpawnErrorKind, Verdict};
 use retryrun::engine::policy::{Leftovers, Policy, Retries};
 use retryrun::engine::signal::Signal;
@@ -144,9 +144,24 @@ fn retries() -> impl Strategy<Value = Retries> {
 }
 
 fn rules() -> impl Strategy<Value = Rules> {
-    let text = select(vec!["0", "7", "any", "timeout", "signal", "spawn", "!7", "0-255"]);
+    let text = select(vec![
+        "0",
+        "7",
+        "any",
+        "timeout",
+        "signal",
+        "spawn",
+        "!7",
+        "0-255",
+        "/busy/",
+        "7 & !/busy/",
+    ]);
     let verdict = select(vec![Verdict::Success, Verdict::Transient, Verdict::Permanent]);
-    let placed = (verdict, text).prop_map(|(verdict, text)| rule(verdict, text));
+    let limit = option::weighted(0.2, 0_u64..3);
+    let delay = option::weighted(0.2, duration());
+    let placed = (verdict, text, limit, delay).prop_map(|(verdict, text, limit, delay)| {
+        PlacedRule { limit, delay, ..rule(verdict, text) }
+    });
     prop_oneof![Just(Vec::new()), vec(placed, 1..3)].prop_map(Rules::new)
 }
 
@@ -162,10 +177,17 @@ fn command() -> impl Strategy<Value = Command> {
         SpawnErrorKind::NotExecutable,
         SpawnErrorKind::Resources,
     ]);
-    let runs = (status(), duration(), reaction(), prop_oneof![3 => Just(0), 1 => Just(2)]);
+    let runs = (
+        status(),
+        duration(),
+        reaction(),
+        prop_oneof![3 => Just(0), 1 => Just(2)],
+        prop_oneof![3 => Just(false), 1 => Just(true)],
+    );
     prop_oneof![
-        8 => runs.prop_map(|(status, lasts, reaction, leftovers)| {
-            ends(status).after(lasts).on_signal(reaction).leaving(leftovers)
+        8 => runs.prop_map(|(status, lasts, reaction, leftovers, is_busy)| {
+            let command = ends(status).after(lasts).on_signal(reaction).leaving(leftovers);
+            if is_busy { command.writing("/busy/", "busy") } else { command }
         }),
         1 => kind.prop_map(Command::CannotStart),
     ]

@@ -7,9 +7,10 @@ use proptest::{prop_assert, prop_assert_eq, proptest};
 
 use retryrun::engine::backoff::{Backoff, Jitter, Shape, Waits};
 use retryrun::engine::event::{Event, Trigger};
+use retryrun::engine::policy::Policy;
 use retryrun::engine::time::to_micros;
 
-use super::{arbitrary, cases};
+use super::{arbitrary, cases, decides};
 use crate::sim::{Script, exits, secs};
 
 /// Where a wait must lie by its kind of jitter; `previous` is the wait before it.
@@ -49,12 +50,20 @@ proptest! {
 
     #[test]
     fn every_wait_of_a_run_lies_within_its_bounds(script in arbitrary::script()) {
-        let backoff = script.policy.backoff.clone();
-        let mut previous = None;
+        let Policy { backoff, rules, .. } = script.policy.clone();
+        let (mut previous, mut decided) = (None, None);
         for record in script.play().records {
+            if let Event::AttemptEnded(event) = &record.event {
+                decided = rules.iter().find(|placed| decides(placed, &event.judgement));
+            }
             if let Event::RetryPlanned(event) = record.event {
                 if event.trigger == Trigger::Consecutive {
                     prop_assert_eq!(event.delay, to_micros(backoff.first()));
+                    continue;
+                }
+                if let Some(delay) = decided.and_then(|placed| placed.delay) {
+                    prop_assert_eq!(event.delay, to_micros(delay.min(backoff.max_delay)));
+                    previous = Some(event.delay);
                     continue;
                 }
                 previous = previous.filter(|_| event.retry > 1);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use retryrun::engine::event::{Event, Record, Usage, Verdict};
 use retryrun::engine::history::Attempt;
+use retryrun::engine::output::Matches;
 use retryrun::engine::signal::Signal;
 use retryrun::engine::time::{Time, human};
 use retryrun::engine::{Action, ExitStatus, Input, Sender, Why};
@@ -31,6 +32,7 @@ struct Running {
     ends: Option<(Duration, ExitStatus)>,
     reaction: Reaction,
     leftovers: u64,
+    matches: Matches,
 }
 
 /// How long it takes to end what was left behind.
@@ -122,8 +124,8 @@ impl Stage {
             cpu_system: Some(secs(0.002)),
             max_rss: Some(9_437_184),
         };
-        let (output_held, stdout_closed) = (false, false);
-        self.feed(Input::Exited { status, usage, leftovers, output_held, stdout_closed });
+        let (output_held, stdout_closed, matches) = (false, false, running.matches);
+        self.feed(Input::Exited { status, usage, leftovers, output_held, stdout_closed, matches });
     }
 
     fn happens(&mut self) {
@@ -202,10 +204,10 @@ impl Stage {
         let command = command.expect("a script has a command").clone();
         self.started += 1;
         match command {
-            Command::Runs { ends, reaction, leftovers } => {
+            Command::Runs { ends, reaction, leftovers, matches } => {
                 let ends =
                     ends.map(|(lasts, status)| (self.now.active.saturating_add(lasts), status));
-                self.running = Some(Running { ends, reaction, leftovers });
+                self.running = Some(Running { ends, reaction, leftovers, matches });
                 let before = u32::try_from(self.started - 1).expect("scripts are short");
                 Input::Started { pid: FIRST_PID + before }
             }
