@@ -88,7 +88,7 @@ fn man() -> String {
     put(synopsis().to_writer(&mut page));
     put(man.render_description_section(&mut page));
     put(man.render_options_section(&mut page));
-    for section in [exit_status(), environment(), files(), examples()] {
+    for section in [exit_status(), signals(), environment(), files(), examples()] {
         put(section.to_writer(&mut page));
     }
     String::from_utf8(page).expect("the page is text")
@@ -165,10 +165,10 @@ fn exit_status() -> Roff {
                 "The last attempt was killed by signal N: retryrun dies of the same signal, which a shell shows as 128+N. As \
                  process 1 it exits with that number.",
             ),
-            ("124", "The last attempt was ended by a timeout or the deadline."),
+            ("124", "The last attempt was ended by a timeout, the idle timeout or the deadline."),
             (
                 "125",
-                "retryrun itself failed: usage, configuration, or the system refused what it needs.",
+                "retryrun itself failed: usage, configuration, the system refused what it needs, or a process cannot be killed.",
             ),
             ("126", "The command was found, but could not be started, also after retries."),
             ("127", "The command was not found."),
@@ -180,6 +180,26 @@ fn exit_status() -> Roff {
          grace of --kill-after, SIGKILL. Then retryrun dies of the same signal; if the command exited by itself, its exit code is \
          retryrun's. A third signal ends the grace at once.",
     )]);
+    roff
+}
+
+fn signals() -> Roff {
+    let mut roff = section("SIGNALS");
+    for paragraph in [
+        "With a terminal (/dev/tty opens) the command stays in retryrun's process group: the terminal sends Ctrl-C, Ctrl-\\ and Ctrl-Z to both. \
+         Without one it has a group of its own, so that what is sent to retryrun's group reaches it once, through retryrun.",
+        "SIGHUP, SIGINT, SIGQUIT and SIGTERM that a process sends to retryrun are passed on to all processes of the attempt; with a terminal after 50 \
+         milliseconds, and only if the command has not ended by then, since whoever signals a whole group has reached the command, too: it may \
+         then get the signal twice. Ctrl-C and Ctrl-\\ start no grace, since a pager lives through them; they end a wait at once.",
+        "SIGUSR1, SIGUSR2, SIGALRM, SIGWINCH, SIGCONT, the real-time signals and what else would end retryrun are passed on to the command. During a \
+         wait SIGUSR1 starts the next attempt at once; it does not count against the limit. SIGTSTP stops both, and a command that stops \
+         itself stops retryrun, where a shell can continue it. A signal that was ignored when retryrun started stays ignored.",
+        "What is ended is ended with all of its processes: the stop signal and SIGCONT, the grace of --kill-after, SIGKILL, until none is left. \
+         What still lives 5 seconds after SIGKILL ends the run with 125.",
+    ] {
+        roff.control("PP", []);
+        roff.text([roman(paragraph)]);
+    }
     roff
 }
 
