@@ -23,7 +23,7 @@ _retryrun_options() {
 
     case "${cmd}" in
         retryrun)
-            opts="-n -t -k -d -q -v -h -V --retries --attempts --deadline --timeout --kill-after --idle-timeout --healthy-after --consecutive --delay --backoff --multiplier --max-delay --delays --seed --success-on --retry-on --stop-on --otherwise --history --redact --quiet --verbose --log-format --color --leftovers --process-group --cgroup --exit-code --config --no-config --explain --json --generate --help --version --jitter --stop-signal --policy"
+            opts="-n -t -k -d -q -v -h -V --retries --attempts --deadline --timeout --kill-after --idle-timeout --healthy-after --consecutive --delay --backoff --multiplier --max-delay --delays --seed --success-on --retry-on --stop-on --otherwise --stdin --stdout --log-dir --tail --spool-limit --history --redact --quiet --verbose --log-format --color --leftovers --process-group --cgroup --exit-code --config --no-config --explain --json --generate --help --version --jitter --stop-signal --policy"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -177,6 +177,35 @@ _retryrun_options() {
                     COMPREPLY=($(compgen -W "retry stop" -- "${cur}"))
                     return 0
                     ;;
+                --stdin)
+                    COMPREPLY=($(compgen -W "auto inherit null replay" -- "${cur}"))
+                    return 0
+                    ;;
+                --stdout)
+                    COMPREPLY=($(compgen -W "stream final" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-dir)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                --tail)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --spool-limit)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 --history)
                     COMPREPLY=($(compgen -W "failure always never" -- "${cur}"))
                     return 0
@@ -266,7 +295,7 @@ _retryrun() {
         if [[ $word == -- ]]; then
             _retryrun_command $((i + 1))
             return
-        elif [[ $word =~ ^-[^-ntkd]*[ntkd]$ || $word =~ ^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--success-on|--retry-on|--stop-on|--otherwise|--policy|--history|--redact|--log-format|--color|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$ ]]; then
+        elif [[ $word =~ ^-[^-ntkd]*[ntkd]$ || $word =~ ^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--success-on|--retry-on|--stop-on|--otherwise|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--redact|--log-format|--color|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$ ]]; then
             # The value is the next word. Readline takes `--option=value` and `a:b` apart.
             ((i += 1))
             [[ ${COMP_WORDS[i]} == = ]] && ((i += 1))

@@ -9,7 +9,7 @@ set edit:completion:arg-completer[retryrun] = {|@words|
         var word = $words[$i]
         if $is-value {
             set is-value = $false
-        } elif (re:match '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--success-on|--retry-on|--stop-on|--otherwise|--policy|--history|--redact|--log-format|--color|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word) {
+        } elif (re:match '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--success-on|--retry-on|--stop-on|--otherwise|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--redact|--log-format|--color|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word) {
             set is-value = $true
         } elif (eq $word --) {
             edit:complete-sudo sudo (all $words[(+ $i 1)..])
@@ -60,6 +60,11 @@ set edit:completion:arg-completer[retryrun] = {|@words|
             cand --retry-on 'These failures are transient; any other is permanent'
             cand --stop-on 'These failures are permanent: no retry'
             cand --otherwise 'What a failure is that no rule names'
+            cand --stdin 'What the command reads [default: auto]'
+            cand --stdout 'Where the command''s stdout goes [default: stream]'
+            cand --log-dir 'Keep what each attempt writes [default: none]'
+            cand --tail 'How much of the end of stderr the history keeps'
+            cand --spool-limit 'Limit on the input that is kept for a replay [default: none]'
             cand --history 'When the JSON history is printed [default: failure]'
             cand --redact 'Write *** for what matches'
             cand --log-format 'The form of what retryrun prints [default: text]'

@@ -6,7 +6,7 @@ function __retryrun_command
         set -l word $words[$i]
         if test $is_value = 1
             set is_value 0
-        else if string match -qr -- '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--success-on|--retry-on|--stop-on|--otherwise|--policy|--history|--redact|--log-format|--color|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word
+        else if string match -qr -- '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--success-on|--retry-on|--stop-on|--otherwise|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--redact|--log-format|--color|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word
             set is_value 1
         else if test "$word" = --
             string escape -- $words[(math $i + 1)..]
@@ -48,6 +48,15 @@ complete -c retryrun -n 'not __retryrun_command >/dev/null' -l retry-on -d 'Thes
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l stop-on -d 'These failures are permanent: no retry' -r -f
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l otherwise -d 'What a failure is that no rule names' -r -f -a "retry\t''
 stop\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l stdin -d 'What the command reads [default: auto]' -r -f -a "auto\t''
+inherit\t''
+null\t''
+replay\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l stdout -d 'Where the command\'s stdout goes [default: stream]' -r -f -a "stream\t''
+final\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l log-dir -d 'Keep what each attempt writes [default: none]' -r -f -a "(__fish_complete_directories)"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l tail -d 'How much of the end of stderr the history keeps' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l spool-limit -d 'Limit on the input that is kept for a replay [default: none]' -r -f
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l history -d 'When the JSON history is printed [default: failure]' -r -f -a "failure\t''
 always\t''
 never\t''"

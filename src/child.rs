@@ -5,14 +5,16 @@
 use std::ffi::CString;
 use std::future::pending;
 use std::io;
+use std::path::PathBuf;
 
 use rustix::process::Pid;
 
-use crate::engine::event::{SpawnErrorKind, Usage};
+use crate::engine::event::{Kept, SpawnErrorKind, Usage};
 use crate::engine::output::Matches;
 use crate::engine::signal::Signal;
 use crate::engine::{ExitStatus, Input};
-use crate::streams::{Flow, Streams};
+use crate::streams::Streams;
+use crate::streams::outputs::{Flow, Remains};
 use crate::unix::cgroup::Cgroup;
 use crate::unix::output::Output;
 use crate::unix::process::{Watch, has_children, reap, reap_orphans, signal_group, signal_process};
@@ -26,7 +28,6 @@ pub struct Child {
     name: CString,
     group: Group,
     watch: Watch,
-    streams: Streams,
     cgroup: Option<Cgroup>,
     stage: Stage,
     sent: Sent,
@@ -39,6 +40,8 @@ enum Stage {
     Running,
     /// It has ended, a zombie that keeps its pid and its group's number from being used again.
     Ended,
+    /// Its tree has ended where it has to, and its outputs are dry.
+    Dry,
 }
 
 /// The strongest thing that was sent to end it.
@@ -54,41 +57,60 @@ enum Sent {
 pub enum Report {
     /// Something that the run has to know.
     Input(Input),
+    /// Something went wrong with its streams.
+    Trouble(Trouble),
+}
+
+/// What can go wrong with the streams of an attempt.
+#[derive(Debug)]
+pub enum Trouble {
     /// An output of ours takes nothing, and is closed for the command.
     Broken(Output, io::Error),
+    /// Stdout cannot be held back any more.
+    Unheld(io::Error),
+    /// What it writes cannot be logged any more.
+    Unlogged(io::Error),
+    /// The input cannot be replayed any more.
+    InputLost(io::Error),
 }
 
 impl Child {
-    /// Starts a program, with `streams` in the place of our outputs and in a cgroup.
+    /// Starts a program, with `streams` in the place of ours and in a cgroup.
     ///
     /// # Errors
     /// A lack of processes, memory or descriptors.
     pub fn spawn(
         program: Program<'_>,
         group: Group,
-        mut streams: Streams,
+        streams: &mut Streams,
         cgroup: Option<Cgroup>,
     ) -> Result<Child, SpawnError> {
         let program = Program {
-            stdout: streams.theirs(Output::Stdout),
-            stderr: streams.theirs(Output::Stderr),
+            stdin: streams.stdin.theirs(),
+            stdout: streams.outputs.theirs(Output::Stdout),
+            stderr: streams.outputs.theirs(Output::Stderr),
             cgroup: cgroup.as_ref().map(Cgroup::entrance),
             ..program
         };
         let starting = Starting::spawn(&program, group)?;
         let name = program.words.first().cloned().unwrap_or_default();
-        streams.give_away();
+        streams.stdin.give_away();
+        streams.outputs.give_away();
         let pid = starting.pid();
         let watch = Watch::new(pid);
         let stage = Stage::Starting(starting);
-        Ok(Child { pid, name, group, watch, streams, cgroup, stage, sent: Sent::Nothing })
+        Ok(Child { pid, name, group, watch, cgroup, stage, sent: Sent::Nothing })
     }
 
     /// Waits for the next thing to report. May be cancelled and called again; to be called again after each SIGCHLD.
     ///
     /// # Errors
     /// The program could not be executed; then there is nothing left to report.
-    pub async fn report(&mut self, tree: &Tree) -> Result<Report, SpawnError> {
+    pub async fn report(
+        &mut self,
+        streams: &mut Streams,
+        tree: &Tree,
+    ) -> Result<Report, SpawnError> {
         loop {
             match &self.stage {
                 Stage::Starting(starting) => {
@@ -106,23 +128,24 @@ impl Child {
                     };
                 }
                 Stage::Running => {
-                    let flow = tokio::select! {
+                    let Streams { stdin, outputs } = &mut *streams;
+                    let are_dry = outputs.are_dry();
+                    tokio::select! {
                         biased;
-                        () = self.watch.ended() => None,
-                        flow = self.streams.next(), if !self.streams.are_dry() => Some(flow),
-                    };
-                    match flow {
-                        Some(flow) => {
+                        () = self.watch.ended() => {
+                            self.stage = Stage::Ended;
+                            if !are_dry {
+                                outputs.begin_to_drain();
+                                return Ok(Report::Input(Input::Ended));
+                            }
+                        }
+                        flow = outputs.next(), if !are_dry => {
                             if let Some(report) = report_of(flow) {
                                 return Ok(report);
                             }
                         }
-                        None => {
-                            self.stage = Stage::Ended;
-                            if !self.streams.are_dry() {
-                                self.streams.begin_to_drain();
-                                return Ok(Report::Input(Input::Ended));
-                            }
+                        error = stdin.feed() => {
+                            return Ok(Report::Trouble(Trouble::InputLost(error)));
                         }
                     }
                 }
@@ -130,11 +153,15 @@ impl Child {
                     if self.sent > Sent::Nothing {
                         self.rest_ended(tree).await;
                     }
-                    if let Some(report) = report_of(self.streams.next().await) {
+                    if let Some(report) = report_of(streams.outputs.next().await) {
                         return Ok(report);
                     }
-                    return Ok(Report::Input(self.ended(tree)));
+                    self.stage = Stage::Dry;
+                    if let Some(error) = streams.stdin.end() {
+                        return Ok(Report::Trouble(Trouble::InputLost(error)));
+                    }
                 }
+                Stage::Dry => return Ok(Report::Input(self.ended(streams.outputs.end(), tree))),
             }
         }
     }
@@ -156,7 +183,7 @@ impl Child {
         pending::<()>().await;
     }
 
-    fn ended(&mut self, tree: &Tree) -> Input {
+    fn ended(&mut self, remains: Remains, tree: &Tree) -> Input {
         let (status, usage) = reap(self.pid).unwrap_or_else(|_| lost());
         stop::forget_target();
         reap_orphans(None);
@@ -172,10 +199,10 @@ impl Child {
             status,
             usage,
             leftovers,
-            output_held: self.streams.were_held(),
-            stdout_closed: self.streams.reader_is_gone()
-                || (died_of_pipe && Output::Stdout.is_closed()),
+            output_held: remains.were_held,
+            stdout_closed: remains.reader_is_gone || (died_of_pipe && Output::Stdout.is_closed()),
             matches: Matches::default(),
+            kept: kept(remains),
         }
     }
 
@@ -230,7 +257,7 @@ impl Child {
     pub fn running(&self) -> Option<Pid> {
         match self.stage {
             Stage::Starting(_) | Stage::Running => Some(self.pid),
-            Stage::Ended => None,
+            Stage::Ended | Stage::Dry => None,
         }
     }
 
@@ -244,12 +271,6 @@ impl Child {
     #[must_use]
     pub fn into_cgroup(self) -> Option<Cgroup> {
         self.cgroup
-    }
-
-    /// The terminal has another size. Whether the command has pseudo-terminals, which now have it, too.
-    #[must_use]
-    pub fn resize(&self) -> bool {
-        self.streams.resize()
     }
 
     /// Passes a signal on to the command alone.
@@ -279,8 +300,19 @@ fn report_of(flow: Flow) -> Option<Report> {
     match flow {
         Flow::Output => Some(Report::Input(Input::Output)),
         Flow::Stalled => Some(Report::Input(Input::OutputStalled)),
-        Flow::Broken(output, error) => Some(Report::Broken(output, error)),
+        Flow::Broken(output, error) => Some(Report::Trouble(Trouble::Broken(output, error))),
+        Flow::Unheld(error) => Some(Report::Trouble(Trouble::Unheld(error))),
+        Flow::Unlogged(error) => Some(Report::Trouble(Trouble::Unlogged(error))),
         Flow::Dry => None,
+    }
+}
+
+fn kept(remains: Remains) -> Kept {
+    let path = |path: PathBuf| path.to_string_lossy().into_owned();
+    Kept {
+        stderr_tail: remains.stderr_tail.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        stdout_log: remains.stdout_log.map(path),
+        stderr_log: remains.stderr_log.map(path),
     }
 }
 

@@ -2,28 +2,34 @@
 //!
 //! It alone waits for everything at once, and decides nothing.
 
-use std::ffi::{CStr, CString};
+use std::collections::HashSet;
+use std::ffi::CString;
 use std::future::{pending, ready};
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::getsid;
 
-use crate::child::{Child, Report, cannot_start};
-use crate::config::environment::{Environment, FACTS};
+use crate::child::{Child, Report, Trouble, cannot_start};
+use crate::config::environment::Environment;
 use crate::config::value::ProcessGroup;
-use crate::engine::event::{Event, Record, Trigger};
+use crate::engine::event::{Event, Kept, Record, Trigger};
 use crate::engine::exit::Exit;
-use crate::engine::history::History;
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
 use crate::engine::{Action, Input, Run, Sender, Sweep, Why};
 use crate::error::{Error, reason};
+use crate::facts;
 use crate::leftovers::Leftovers;
 use crate::report::Sinks;
-use crate::streams::{Capture, Streams};
+use crate::streams::Streams;
+use crate::streams::logs::Logs;
+use crate::streams::outputs::{Outputs, Plan};
+use crate::streams::stdin::{Stdin, Wish};
 use crate::unix::cgroup::Cgroup;
 use crate::unix::clock::{Alarm, Clock};
+use crate::unix::output::Output;
 use crate::unix::process::{reap_orphans, stopped_by};
 use crate::unix::signals::{Received, Signals, let_the_second_kill};
 use crate::unix::spawn::{Group, Program, SpawnError};
@@ -38,6 +44,9 @@ const STOP_SIGNALS: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signa
 /// How long a command has to be stopped before we stop with it: one that only passes through is left alone.
 const STOPPED_FOR: Duration = Duration::from_millis(20);
 
+/// How long what is left to be written may take, once somebody tells us to stop.
+const LAST_REPORT: Duration = Duration::from_secs(2);
+
 /// What is run, how it is shown, and how it is to be held.
 pub struct Command {
     /// The command's words.
@@ -50,15 +59,29 @@ pub struct Command {
     pub process_group: ProcessGroup,
     /// The folder of cgroups in which each attempt gets its own.
     pub cgroup: Option<PathBuf>,
-    /// Whether what it writes has to be noticed.
-    pub is_listened_to: bool,
+    /// What is done with its streams.
+    pub streams: StreamPlan,
+    /// Masks secrets in text of the command's.
+    pub mask: Box<dyn Fn(&str) -> String>,
+}
+
+/// What is done with the streams of the command.
+pub struct StreamPlan {
+    /// What it reads.
+    pub stdin: Wish,
+    /// Limit on the input that is kept.
+    pub spool_limit: Option<u64>,
+    /// What is done with what it writes.
+    pub outputs: Plan,
+    /// The folder for that.
+    pub logs: Option<Logs>,
 }
 
 /// Carries a run through to its end.
 ///
 /// # Errors
 /// The system refuses what supervising needs; nothing was run then.
-pub fn drive(run: Run, command: Command, sinks: Sinks) -> Result<Exit, Error> {
+pub fn drive(run: Run, mut command: Command, sinks: Sinks) -> Result<Exit, Error> {
     let fail = |source| Error::System { action: "supervise a command", source };
     start::check_descriptors().map_err(fail)?;
     start::prepare();
@@ -71,6 +94,11 @@ pub fn drive(run: Run, command: Command, sinks: Sinks) -> Result<Exit, Error> {
             (ProcessGroup::Auto, None) | (ProcessGroup::New, _) => Group::New,
             (ProcessGroup::Session, _) => Group::Session,
         };
+        let StreamPlan { stdin, spool_limit, outputs, logs } = &mut command.streams;
+        let streams = Streams {
+            stdin: Stdin::open(*stdin, *spool_limit).map_err(fail)?,
+            outputs: Outputs::new(*outputs, logs.take()),
+        };
         let mut driver = Driver {
             run,
             sinks,
@@ -78,12 +106,14 @@ pub fn drive(run: Run, command: Command, sinks: Sinks) -> Result<Exit, Error> {
             signals: Signals::listen().map_err(fail)?,
             alarm: Alarm::new().map_err(fail)?,
             tree: Tree::new(),
-            capture: if command.is_listened_to { Capture::both() } else { Capture::Nothing },
+            streams,
             command,
             group,
             terminal,
             child: None,
             reported: None,
+            last: None,
+            warned: HashSet::new(),
             ended: None,
             leftovers: None,
             stopped: None,
@@ -100,11 +130,13 @@ struct Driver {
     signals: Signals,
     alarm: Alarm,
     tree: Tree,
-    capture: Capture,
+    streams: Streams,
     group: Group,
     terminal: Option<Terminal>,
     child: Option<Child>,
     reported: Option<Input>,
+    last: Option<Record>,
+    warned: HashSet<String>,
     /// An attempt that has ended: its session, and its cgroup for what was left behind.
     ended: Option<(i32, Option<Cgroup>)>,
     leftovers: Option<Leftovers>,
@@ -118,8 +150,7 @@ impl Driver {
         loop {
             let answer = self.handle(now, input);
             if let Some(exit) = self.run.exit() {
-                self.leave();
-                return exit;
+                return self.leave(exit).await;
             }
             input = match answer {
                 Some(input) => input,
@@ -141,18 +172,19 @@ impl Driver {
                 Action::Kill(signal) => self.end(signal),
                 Action::Sweep { which, signal } => answer = self.sweep(which, signal),
                 Action::Abandon => self.child = None,
-                Action::Tell(record) => self.tell(&record),
+                Action::Tell(record) => self.tell(record),
             }
         }
         answer
     }
 
-    fn tell(&mut self, record: &Record) {
-        if matches!(record.event, Event::RunStopped(_)) && self.run.history().has_failed() {
-            // What is left is to say so, which does not take long.
-            let_the_second_kill(&STOP_SIGNALS);
+    /// The last record is told when all else is done.
+    fn tell(&mut self, record: Record) {
+        if matches!(record.event, Event::RunStopped(_)) {
+            self.last = Some(record);
+        } else {
+            self.sinks.tell(&record, self.run.history());
         }
-        self.sinks.tell(record, self.run.history());
     }
 
     fn start(&mut self, attempt: u64, trigger: Trigger) -> Option<Input> {
@@ -171,12 +203,14 @@ impl Driver {
         }
     }
 
-    fn spawn(&self, attempt: u64, trigger: Trigger) -> Result<Child, SpawnError> {
+    fn spawn(&mut self, attempt: u64, trigger: Trigger) -> Result<Child, SpawnError> {
+        if let Some(error) = self.streams.outputs.begin(attempt)? {
+            self.trouble(&Trouble::Unlogged(error));
+        }
+        self.streams.stdin.begin(attempt == 1)?;
         let history = self.run.history();
-        let facts = facts(attempt, trigger, history);
-        let inherited = self.command.environment.entries().filter(|entry| !is_fact(entry));
-        let mut environment: Vec<&CStr> = inherited.collect();
-        environment.extend(facts.iter().map(CString::as_c_str));
+        let facts = facts::of(attempt, trigger, history);
+        let environment = facts::among(&self.command.environment, &facts);
         let cgroup = match &self.command.cgroup {
             Some(parent) => {
                 let name = format!("retryrun-{}-{attempt}", history.run_id);
@@ -185,8 +219,9 @@ impl Driver {
             None => None,
         };
         let words = &self.command.words;
-        let program = Program { words, environment, stdout: None, stderr: None, cgroup: None };
-        Child::spawn(program, self.group, Streams::open(self.capture)?, cgroup)
+        let (stdin, stdout, stderr) = (None, None, None);
+        let program = Program { words, environment, stdin, stdout, stderr, cgroup: None };
+        Child::spawn(program, self.group, &mut self.streams, cgroup)
     }
 
     fn end(&mut self, signal: Signal) {
@@ -213,7 +248,7 @@ impl Driver {
     }
 
     /// The last things of a run.
-    fn leave(&mut self) {
+    async fn leave(&mut self, exit: Exit) -> Exit {
         if let Some(leftovers) = &self.leftovers {
             leftovers.kill(&self.tree);
         }
@@ -223,6 +258,49 @@ impl Driver {
         });
         if let Some(terminal) = self.terminal.as_ref().filter(|_| has_changed_the_terminal) {
             terminal.restore();
+        }
+        let exit = self.write_held(exit).await;
+        if let Some(record) = self.last.take() {
+            if self.run.history().has_failed() {
+                // What is left is to say so, which does not take long.
+                let_the_second_kill(&STOP_SIGNALS);
+            }
+            self.sinks.tell(&record, self.run.history());
+        }
+        exit
+    }
+
+    /// Writes what was held back. A reader may take its time, but whoever tells us to stop does not wait for it.
+    async fn write_held(&mut self, exit: Exit) -> Exit {
+        let written = {
+            let written = self.streams.outputs.write_held();
+            tokio::pin!(written);
+            let mut told = None;
+            loop {
+                tokio::select! {
+                    biased;
+                    Received { signal, .. } = self.signals.next() => {
+                        if STOP_SIGNALS.contains(&signal) {
+                            if told.replace(signal).is_some() {
+                                return Exit::Signal(signal);
+                            }
+                            self.alarm.set(LAST_REPORT);
+                        }
+                    }
+                    written = &mut written => break written,
+                    () = self.alarm.rings(), if told.is_some() => {
+                        return told.map_or(exit, Exit::Signal);
+                    }
+                }
+            }
+        };
+        match written {
+            Ok(()) => exit,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Signal(Signal::PIPE),
+            Err(error) => {
+                self.trouble(&Trouble::Broken(Output::Stdout, error));
+                Exit::FAILED
+            }
         }
     }
 
@@ -246,7 +324,9 @@ impl Driver {
                         return input;
                     }
                 }
-                report = next_report(self.child.as_mut(), &self.tree) => self.report(report).await,
+                report = next_report(self.child.as_mut(), &mut self.streams, &self.tree) => {
+                    self.report(report).await;
+                }
                 survives = swept(self.leftovers.as_mut(), &self.tree) => {
                     self.leftovers = None;
                     return Input::Swept { survives };
@@ -261,12 +341,11 @@ impl Driver {
     /// us, too, but the event loop may have been told of the command first.
     async fn report(&mut self, report: Result<Report, SpawnError>) {
         let input = match report {
-            Ok(Report::Input(input)) => input,
-            Ok(Report::Broken(output, error)) => {
-                let (name, reason) = (output.name(), reason(&error));
-                self.sinks.warn(&format!("cannot write to {name}: {reason}"));
-                return;
-            }
+            Ok(Report::Input(input)) => self.masked(input),
+            Ok(Report::Trouble(trouble)) => match self.trouble(&trouble) {
+                Some(input) => input,
+                None => return,
+            },
             Err(error) => cannot_start(error, &self.command.shown_name),
         };
         let is_over = matches!(input, Input::Exited { .. } | Input::CannotStart { .. });
@@ -280,6 +359,42 @@ impl Driver {
         }
         self.reported = Some(input);
         tokio::task::yield_now().await;
+    }
+
+    /// What the command wrote is masked before it enters a record.
+    fn masked(&self, mut input: Input) -> Input {
+        if let Input::Exited { kept, .. } = &mut input {
+            let Kept { stderr_tail, stdout_log, stderr_log } = kept;
+            for text in [stderr_tail, stdout_log, stderr_log].into_iter().flatten() {
+                *text = (self.command.mask)(text);
+            }
+        }
+        input
+    }
+
+    /// Says what went wrong with the streams; answers what the run has to know of it.
+    fn trouble(&mut self, trouble: &Trouble) -> Option<Input> {
+        let (text, input) = match trouble {
+            Trouble::Broken(output, error) => {
+                (format!("cannot write to {}: {}", output.name(), reason(error)), None)
+            }
+            Trouble::Unheld(error) => {
+                let text = format!("cannot hold stdout back: {}", reason(error));
+                (text.clone(), Some(Input::Failed(text)))
+            }
+            Trouble::Unlogged(error) => {
+                (format!("cannot log what the command writes: {}", reason(error)), None)
+            }
+            Trouble::InputLost(error) => {
+                let text = format!("cannot keep the input for another attempt: {}", reason(error));
+                (text, Some(Input::InputLost))
+            }
+        };
+        // A log may fail at every attempt.
+        if self.warned.insert(text.clone()) {
+            self.sinks.warn(&text);
+        }
+        input
     }
 
     /// What a signal means for the run; one that is the command's is passed on.
@@ -311,7 +426,7 @@ impl Driver {
             }
             // Whoever continued us may have continued the whole group; a command that runs is not told twice.
             Signal::CONT if self.group == Group::Inherited => child.wake(&self.tree),
-            Signal::WINCH if child.resize() => drop(child.pass_on(signal)),
+            Signal::WINCH if self.streams.outputs.resize() => drop(child.pass_on(signal)),
             Signal::WINCH if by_kernel && self.group == Group::Inherited => {}
             _ => drop(child.pass_on(signal)),
         }
@@ -350,9 +465,13 @@ fn remaining(now: Time, at: Time, why: Why) -> Duration {
     }
 }
 
-async fn next_report(child: Option<&mut Child>, tree: &Tree) -> Result<Report, SpawnError> {
+async fn next_report(
+    child: Option<&mut Child>,
+    streams: &mut Streams,
+    tree: &Tree,
+) -> Result<Report, SpawnError> {
     match child {
-        Some(child) => child.report(tree).await,
+        Some(child) => child.report(streams, tree).await,
         None => pending().await,
     }
 }
@@ -369,34 +488,4 @@ async fn stays_stopped(stopped: Option<&(Signal, Alarm)>) {
         Some((_, alarm)) => alarm.rings().await,
         None => pending().await,
     }
-}
-
-fn is_fact(entry: &CStr) -> bool {
-    let name = entry.to_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
-    FACTS.iter().any(|fact| fact.as_bytes() == name)
-}
-
-/// What the command is told in its environment.
-fn facts(attempt: u64, trigger: Trigger, history: &History) -> Vec<CString> {
-    let max_attempts = history.max_attempts_with_next(trigger);
-    let max_attempts = max_attempts.map_or(String::new(), |max| max.to_string());
-    let mut facts = vec![
-        ("RETRYRUN_ATTEMPT", attempt.to_string()),
-        ("RETRYRUN_MAX_ATTEMPTS", max_attempts),
-        ("RETRYRUN_RUN_ID", history.run_id.clone()),
-    ];
-    if let Some(deadline) = history.policy.deadline {
-        let at = history.started_at.as_duration().saturating_add(deadline);
-        // Whole seconds, for the arithmetic of shells; rounded up, since the outer run keeps the exact time anyway.
-        let seconds = at.as_secs() + u64::from(at.subsec_nanos() > 0);
-        facts.push(("RETRYRUN_DEADLINE_AT", seconds.to_string()));
-    }
-    if let Some(last) = history.last_attempt() {
-        let text = |value: Option<String>| value.unwrap_or_default();
-        facts.push(("RETRYRUN_LAST_EXIT_CODE", text(last.exit_code.map(|code| code.to_string()))));
-        facts.push(("RETRYRUN_LAST_SIGNAL", text(last.signal.map(|signal| signal.to_string()))));
-        facts.push(("RETRYRUN_LAST_REASON", text(last.reason.clone())));
-    }
-    let entries = facts.into_iter().map(|(name, value)| CString::new(format!("{name}={value}")));
-    entries.map(|entry| entry.expect("our own words have no zero bytes")).collect()
 }

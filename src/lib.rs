@@ -11,6 +11,7 @@ pub mod config;
 pub mod driver;
 pub mod engine;
 pub mod error;
+pub mod facts;
 pub mod generate;
 pub mod leftovers;
 pub mod patterns;
@@ -27,8 +28,9 @@ use tracing_subscriber::filter::LevelFilter;
 
 use cli::{Args, Request};
 use config::environment::Environment;
-use config::value::{Color, HistoryWhen, LogFormat, Pattern};
-use config::{Call, Reporting, Resolved, explain};
+use config::value::{Color, HistoryWhen, LogFormat, Pattern, StdinMode, StdoutMode};
+use config::{Call, Reporting, Resolved, Streaming, explain};
+use driver::StreamPlan;
 use engine::Run;
 use engine::event::RunStarted;
 use engine::exit::Exit;
@@ -38,6 +40,9 @@ use report::Sinks;
 use report::json::HistoryPrinter;
 use report::log::{Log, Options};
 use report::text::{harmless, harmless_json};
+use streams::logs::Logs;
+use streams::outputs::Plan;
+use streams::stdin::Wish;
 use unix::outlet::Stderr;
 use unix::output::Output;
 use unix::{cgroup, clock};
@@ -97,7 +102,7 @@ fn answer(args: Args, environment: Environment) -> Result<Exit, Error> {
             explain::text(&resolved).lines().map(|line| harmless(line) + "\n").collect()
         });
     }
-    execute(resolved, &redactor, command, environment)
+    execute(resolved, redactor, command, environment)
 }
 
 /// Prints an answer to stdout.
@@ -119,7 +124,7 @@ fn print(text: &str) -> Result<Exit, Error> {
 /// Runs the command.
 fn execute(
     resolved: Resolved,
-    redactor: &Redactor,
+    redactor: Redactor,
     command: Vec<OsString>,
     environment: Environment,
 ) -> Result<Exit, Error> {
@@ -141,13 +146,15 @@ fn execute(
         })
     });
     let sinks = sinks(&resolved.reporting, &environment);
+    let streams = streams(&resolved, &identity.run_id)?;
     let command = driver::Command {
         words: words.collect::<Result<_, _>>()?,
         shown_name: shown.into_iter().next().unwrap_or_default(),
         environment,
         process_group: resolved.supervision.process_group,
         cgroup: resolved.supervision.cgroup,
-        is_listened_to: resolved.policy.idle_timeout.is_some(),
+        streams,
+        mask: Box::new(move |text| redactor.mask(text)),
     };
     if let Some(folder) = &command.cgroup {
         cgroup::check(folder).map_err(|source| Error::File {
@@ -158,6 +165,35 @@ fn execute(
     }
     let run = Run::new(resolved.policy, identity, clock::timestamp());
     driver::drive(run, command, sinks)
+}
+
+/// What is done with the command's streams.
+fn streams(resolved: &Resolved, run_id: &str) -> Result<StreamPlan, Error> {
+    const DEFAULT_TAIL: u64 = 4096;
+    let Streaming { stdin, stdout, log_dir, tail, spool_limit } = &resolved.streaming;
+    let policy = &resolved.policy;
+    let reads_both = policy.idle_timeout.is_some() || log_dir.is_some();
+    let holds_stdout = *stdout == StdoutMode::Final;
+    let stdin = match stdin {
+        StdinMode::Inherit => Wish::Inherit,
+        StdinMode::Null => Wish::Null,
+        StdinMode::Replay => Wish::Replay,
+        StdinMode::Auto => {
+            let retries = policy.retries.limit() != Some(0) || policy.consecutive > 1;
+            Wish::Auto { retries }
+        }
+    };
+    let outputs = Plan {
+        reads_stdout: reads_both || holds_stdout,
+        reads_stderr: reads_both || tail.is_some_and(|tail| tail > 0),
+        holds_stdout,
+        tail: usize::try_from(tail.unwrap_or(DEFAULT_TAIL)).unwrap_or(usize::MAX),
+    };
+    let logs = log_dir.as_ref().map(|folder| {
+        let fail = |source| Error::File { action: "keep logs in", path: folder.clone(), source };
+        Logs::open(folder, run_id).map_err(fail)
+    });
+    Ok(StreamPlan { stdin, spool_limit: *spool_limit, outputs, logs: logs.transpose()? })
 }
 
 fn sinks(reporting: &Reporting, environment: &Environment) -> Sinks {

@@ -539,6 +539,7 @@ fn short_help_is_one_screen_and_long_help_has_headings() {
             "Limits:",
             "Backoff:",
             "Classification:",
+            "Streams:",
             "Reports:",
             "Supervision:",
             "Exit status:",

@@ -42,6 +42,11 @@ fn the_json_form_is_one_line_with_everything() {
 {"name":"leftovers","value":"auto","origin":"built in"},
 {"name":"process_group","value":"auto","origin":"built in"},
 {"name":"cgroup","value":null,"origin":"built in"},
+{"name":"stdin","value":"auto","origin":"built in"},
+{"name":"stdout","value":"stream","origin":"built in"},
+{"name":"log_dir","value":null,"origin":"built in"},
+{"name":"tail","value":null,"origin":"built in"},
+{"name":"spool_limit","value":null,"origin":"built in"},
 {"name":"history","value":"failure","origin":"built in"},
 {"name":"redact","value":[],"origin":"built in"},
 {"name":"quiet","value":false,"origin":"built in"},
@@ -90,6 +95,11 @@ Settings:
   leftovers      auto           built in
   process_group  auto           built in
   cgroup         none           built in
+  stdin          auto           built in
+  stdout         stream         built in
+  log_dir        none           built in
+  tail           none           built in
+  spool_limit    none           built in
   history        failure        built in
   redact         a[0-9] b[0-9]  environment RETRYRUN_REDACT
   quiet          false          built in

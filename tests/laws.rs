@@ -12,7 +12,7 @@ use proptest::{prop_assert, prop_assert_eq, proptest};
 
 use retryrun::engine::classify::PlacedRule;
 use retryrun::engine::event::{
-    AttemptStarted, EndedBy, Event, Judgement, Outcome, Record, SpawnErrorKind, Trigger, Usage,
+    AttemptStarted, EndedBy, Event, Judgement, Outcome, Record, SpawnErrorKind, Trigger,
 };
 use retryrun::engine::exit::Exit;
 use retryrun::engine::history::History;
@@ -21,7 +21,7 @@ use retryrun::engine::signal::Signal;
 use retryrun::engine::time::Time;
 use retryrun::engine::{Action, ExitStatus, Input, Sender};
 
-use crate::sim::{Played, Script};
+use crate::sim::{Played, Script, exited};
 
 /// A case that fails is to become a test of its own, so none is written to a file.
 pub(crate) fn cases(cases: u32) -> ProptestConfig {
@@ -42,25 +42,19 @@ fn starts(played: &Played) -> Vec<(Duration, AttemptStarted)> {
 }
 
 /// Every input there is.
-fn inputs() -> [Input; 11] {
+fn inputs() -> [Input; 13] {
     let error = String::new();
     let kind = SpawnErrorKind::Resources;
     let status = ExitStatus::Code(1);
-    let usage = Usage::default();
     let (signal, sender) = (Signal::TERM, Sender::Process);
     [
         Input::Begin,
         Input::Started { pid: 1 },
         Input::CannotStart { kind, error },
         Input::Ended,
-        Input::Exited {
-            status,
-            usage,
-            leftovers: 1,
-            output_held: false,
-            stdout_closed: false,
-            matches: Matches::default(),
-        },
+        exited(status, 1, Matches::default()),
+        Input::InputLost,
+        Input::Failed("it cannot be done".to_owned()),
         Input::Output,
         Input::OutputStalled,
         Input::Swept { survives: false },

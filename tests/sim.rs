@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use retryrun::engine::backoff::{Backoff, Jitter, Shape, Waits};
 use retryrun::engine::classify::{PlacedRule, Rule, Rules};
-use retryrun::engine::event::{Event, Record, RunStarted, SpawnErrorKind, Verdict};
+use retryrun::engine::event::{Event, Kept, Record, RunStarted, SpawnErrorKind, Usage, Verdict};
 use retryrun::engine::exit::Exit;
 use retryrun::engine::history::History;
 use retryrun::engine::output::{Matches, OutputPattern, Search};
 use retryrun::engine::policy::{Leftovers, Policy, Retries};
 use retryrun::engine::signal::Signal;
 use retryrun::engine::time::Timestamp;
-use retryrun::engine::{ExitStatus, Run, Sender};
+use retryrun::engine::{ExitStatus, Input, Run, Sender};
 
 use stage::Stage;
 
@@ -157,6 +157,17 @@ pub(crate) fn hangs() -> Command {
         unreachable!("a command that exits runs")
     };
     Command::Runs { ends: None, reaction, leftovers, matches }
+}
+
+/// The end of an attempt that leaves so many processes.
+pub(crate) fn exited(status: ExitStatus, leftovers: u64, matches: Matches) -> Input {
+    let usage = Usage {
+        cpu_user: Some(secs(0.004)),
+        cpu_system: Some(secs(0.002)),
+        max_rss: Some(9_437_184),
+    };
+    let (output_held, kept, stdout_closed) = (false, Kept::default(), false);
+    Input::Exited { status, usage, leftovers, output_held, kept, stdout_closed, matches }
 }
 
 /// What comes from outside at some moment.

@@ -26,7 +26,7 @@ pub const FACTS: [&str; 7] = [
 ];
 
 /// Settings that an outer run's environment gives to the outer run alone: its reports are not ours.
-const NOT_INHERITED: [&str; 2] = ["history", "exit_code"];
+const NOT_INHERITED: [&str; 3] = ["history", "exit_code", "log_dir"];
 
 /// The environment, entry by entry.
 #[derive(Clone, Debug)]

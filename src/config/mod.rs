@@ -26,7 +26,7 @@ use catalogue::{Catalogue, Stack};
 use environment::Environment;
 use file::File;
 use layer::{Layer, Source};
-pub use resolve::{Reporting, Resolved, Row};
+pub use resolve::{Reporting, Resolved, Row, Streaming};
 use settings::Settings;
 use value::Pattern;
 

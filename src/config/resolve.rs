@@ -10,7 +10,8 @@ use super::catalogue::{Chosen, Stack};
 use super::layer::{Layer, Place};
 use super::settings::Settings;
 use super::value::{
-    Color, HistoryWhen, LogFormat, Multiplier, Pattern, ProcessGroup, Seconds, Seed,
+    Color, HistoryWhen, LogFormat, Multiplier, Pattern, ProcessGroup, Seconds, Seed, Size,
+    StdinMode, StdoutMode,
 };
 use crate::engine::backoff::{Backoff, Jitter, Shape, Waits};
 use crate::engine::classify::Rules;
@@ -33,6 +34,8 @@ pub struct Resolved {
     pub policy: Policy,
     /// How the command is held.
     pub supervision: Supervision,
+    /// What is done with its streams.
+    pub streaming: Streaming,
     /// How we report.
     pub reporting: Reporting,
     /// Every setting in effect, for people.
@@ -48,6 +51,21 @@ pub struct Supervision {
     pub process_group: ProcessGroup,
     /// The folder in which each attempt gets a cgroup.
     pub cgroup: Option<PathBuf>,
+}
+
+/// What is done with the command's streams.
+#[derive(Clone, Debug)]
+pub struct Streaming {
+    /// What it reads.
+    pub stdin: StdinMode,
+    /// Where its stdout goes.
+    pub stdout: StdoutMode,
+    /// The folder for what each attempt writes.
+    pub log_dir: Option<PathBuf>,
+    /// How much of the end of stderr is kept; none is not said.
+    pub tail: Option<u64>,
+    /// Limit on the input that is kept.
+    pub spool_limit: Option<u64>,
 }
 
 /// How we report.
@@ -122,7 +140,14 @@ pub(super) fn resolve(
             |settings| settings.process_group,
             ProcessGroup::Auto,
         ),
-        cgroup: resolver.path("cgroup", |settings| settings.cgroup.clone()),
+        cgroup: resolver.path("cgroup", |settings| settings.cgroup.clone(), mask),
+    };
+    let streaming = Streaming {
+        stdin: resolver.value("stdin", |settings| settings.stdin, StdinMode::Auto),
+        stdout: resolver.value("stdout", |settings| settings.stdout, StdoutMode::Stream),
+        log_dir: resolver.path("log_dir", |settings| settings.log_dir.clone(), mask),
+        tail: resolver.size("tail", |settings| settings.tail),
+        spool_limit: resolver.size("spool_limit", |settings| settings.spool_limit),
     };
     let history = resolver.value("history", |settings| settings.history, HistoryWhen::Failure);
     let shown = |patterns: &Vec<Pattern>| -> Vec<String> {
@@ -139,6 +164,7 @@ pub(super) fn resolve(
     Resolved {
         policy,
         supervision,
+        streaming,
         reporting,
         rows: resolver.rows,
         docs: stack.policy.docs.clone(),
@@ -204,16 +230,27 @@ impl Resolver<'_> {
         is_on
     }
 
+    fn size(&mut self, key: &'static str, get: impl Fn(&Settings) -> Option<Size>) -> Option<u64> {
+        let (size, origin) = match self.pick(key, get) {
+            Some((_, size, origin)) => (Some(size), origin),
+            None => (None, BUILT_IN.to_owned()),
+        };
+        let text = size.map_or(String::new(), |size| size.to_string());
+        self.row(key, &size, none_if_empty(text), origin);
+        size.map(|size| size.0)
+    }
+
     fn path(
         &mut self,
         key: &'static str,
         get: impl Fn(&Settings) -> Option<PathBuf>,
+        mask: &dyn Fn(&str) -> String,
     ) -> Option<PathBuf> {
         let (path, origin) = match self.pick(key, get) {
             Some((_, path, origin)) => (Some(path), origin),
             None => (None, BUILT_IN.to_owned()),
         };
-        let text = path.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let text = path.as_ref().map(|path| mask(&path.to_string_lossy()));
         self.row(key, &text, none_if_empty(text.clone().unwrap_or_default()), origin);
         path
     }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::value::{
     Color, Delays, HistoryWhen, LogFormat, Multiplier, Otherwise, Pattern, ProcessGroup, Seconds,
-    Seed,
+    Seed, Size, StdinMode, StdoutMode,
 };
 use crate::engine::backoff::{Jitter, Shape};
 use crate::engine::classify::Rule;
@@ -164,6 +164,50 @@ pub struct Settings {
     #[arg(long, value_name = "NAME", help_heading = CLASSIFICATION)]
     pub policy: Option<String>,
 
+    /// What the command reads [default: auto]
+    ///
+    /// inherit: retryrun's stdin; null: nothing; replay: every attempt reads the same from its start; auto: a terminal is inherited, a
+    /// file is inherited and set back before each retry, a pipe or socket is replayed, and where no retry is possible everything is
+    /// inherited. Of a pipe no more is taken than the command took; of a socket or terminal, which cannot show without giving, up to a page more.
+    #[arg(
+        long, value_name = "MODE", help_heading = STREAMS, hide_short_help = true,
+        value_parser = word::<StdinMode>(),
+    )]
+    pub stdin: Option<StdinMode>,
+
+    /// Where the command's stdout goes [default: stream]
+    ///
+    /// stream: to retryrun's, as it comes; final: it is held back, and only the last attempt's is written, when the run is over,
+    /// however it ended.
+    #[arg(
+        long, value_name = "MODE", help_heading = STREAMS, hide_short_help = true,
+        value_parser = word::<StdoutMode>(),
+    )]
+    pub stdout: Option<StdoutMode>,
+
+    /// Keep what each attempt writes [default: none]
+    ///
+    /// In DIR/attempt-1.stdout.log, attempt-1.stderr.log and so on, as well as where it goes; in attempt-1.output.log where both are
+    /// one open file. An earlier run's files are removed at the start; a second run at the same time uses a folder in DIR. The first
+    /// 10 and the last 100 attempts' are kept.
+    #[arg(
+        long, value_name = "DIR", help_heading = STREAMS, hide_short_help = true,
+        value_hint = ValueHint::DirPath,
+    )]
+    pub log_dir: Option<PathBuf>,
+
+    /// How much of the end of stderr the history keeps
+    ///
+    /// 4KiB where stderr is read for another option; a SIZE given reads it. 0 keeps none.
+    #[arg(long, value_name = "SIZE", help_heading = STREAMS, hide_short_help = true)]
+    pub tail: Option<Size>,
+
+    /// Limit on the input that is kept for a replay [default: none]
+    ///
+    /// An attempt that reads more is the last.
+    #[arg(long, value_name = "SIZE", help_heading = STREAMS, hide_short_help = true)]
+    pub spool_limit: Option<Size>,
+
     /// When the JSON history is printed [default: failure]
     ///
     /// failure, always or never. On stderr: one line, or indented on a terminal; always the last thing that is written there.
@@ -270,6 +314,7 @@ const LIMITS: &str = "Limits";
 const BACKOFF: &str = "Backoff";
 const CLASSIFICATION: &str = "Classification";
 const SUPERVISION: &str = "Supervision";
+const STREAMS: &str = "Streams";
 const REPORTS: &str = "Reports";
 const EXIT_STATUS: &str = "Exit status";
 const CONFIGURATION: &str = "Configuration";

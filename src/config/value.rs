@@ -51,6 +51,57 @@ keywords! {
 }
 
 keywords! {
+    /// What the command reads.
+    StdinMode {
+        /// What fits our stdin.
+        Auto = "auto",
+        /// Our stdin.
+        Inherit = "inherit",
+        /// Nothing.
+        Null = "null",
+        /// The same in every attempt.
+        Replay = "replay",
+    }
+}
+
+keywords! {
+    /// Where the command's stdout goes.
+    StdoutMode {
+        /// To ours, as it comes.
+        Stream = "stream",
+        /// Only the last attempt's, when the run is over.
+        Final = "final",
+    }
+}
+
+/// A number of bytes: `4096`, `4KiB`, `1M`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Size(pub u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Size, String> {
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
+        match text.parse::<bytesize::ByteSize>() {
+            Ok(size) if is_plain => Ok(Size(size.as_u64())),
+            _ => Err("expected a number of bytes such as `4096`, `64KiB` or `1M`".into()),
+        }
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            size if size >= 1024 && size % 1024 == 0 => {
+                bytesize::ByteSize(size).display().iec().fmt(f)
+            }
+            size => size.fmt(f),
+        }
+    }
+}
+
+keywords! {
     /// Where the command stands among the other processes.
     ProcessGroup {
         /// With a terminal in our group, else in one of its own.
@@ -77,6 +128,7 @@ keywords! {
 }
 
 scalars!(
+    Size,
     Retries,
     Attempts,
     Consecutive,

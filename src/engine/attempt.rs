@@ -140,6 +140,14 @@ impl Attempt {
         Some(Due::Kill { signal, cut: None })
     }
 
+    /// It is to end, for a reason of ours.
+    pub fn stop(&mut self, now: Time) -> Option<Due> {
+        if self.grace_ends.is_some() || self.killed.is_some() {
+            return None;
+        }
+        Some(self.cut_by(now, EndedBy::Stop))
+    }
+
     /// What is due by now.
     pub fn tick(&mut self, now: Time) -> Option<Due> {
         if let Some(killed) = self.killed {
@@ -156,6 +164,10 @@ impl Attempt {
         }
         let (_, _, ended_by) =
             self.limits_in_order(now).find(|(remaining, ..)| remaining.is_zero())?;
+        Some(self.cut_by(now, ended_by))
+    }
+
+    fn cut_by(&mut self, now: Time, ended_by: EndedBy) -> Due {
         self.cut = Some(ended_by);
         let signal = if self.limits.kill_after.is_zero() {
             self.killed = Some(now.active);
@@ -164,7 +176,7 @@ impl Attempt {
             self.begin_grace(now);
             self.limits.stop_signal
         };
-        Some(Due::Kill { signal, cut: Some(ended_by) })
+        Due::Kill { signal, cut: Some(ended_by) }
     }
 
     /// How long until something is due, and what.

@@ -164,6 +164,9 @@ pub struct AttemptEnded {
     /// Whether something still held its output when we stopped listening.
     #[serde(default)]
     pub output_held: bool,
+    /// What was kept of what it wrote.
+    #[serde(flatten)]
+    pub kept: Kept,
 }
 
 /// A wait began.
@@ -340,6 +343,20 @@ pub struct Judgement {
     pub rule_origin: Option<String>,
     /// The line of output that decided.
     pub evidence: Option<String>,
+}
+
+/// What was kept of what an attempt wrote, fit to be shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The end of its stderr, where that was read.
+    #[serde(default)]
+    pub stderr_tail: Option<String>,
+    /// The file that holds its stdout.
+    #[serde(default)]
+    pub stdout_log: Option<String>,
+    /// The file that holds its stderr.
+    #[serde(default)]
+    pub stderr_log: Option<String>,
 }
 
 /// What an attempt used, with the children it waited for.

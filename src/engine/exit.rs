@@ -126,16 +126,16 @@ pub struct Stop<'a> {
     pub told: Option<Signal>,
     /// Whether the last attempt was running when we were told.
     pub told_in_attempt: bool,
-    /// Whether something of it cannot be killed.
-    pub unkillable: bool,
+    /// Whether it was we who failed.
+    pub failed: bool,
 }
 
 impl ExitCodes {
     /// Our exit status: the replacement for the outcome, else the one for a timeout, else the ordinary one.
     #[must_use]
     pub fn exit(&self, stop: Stop<'_>) -> Exit {
-        if stop.unkillable {
-            // Whatever the command left is not known, and something of it goes on.
+        if stop.failed {
+            // Whatever the command left is not known, or not what it would have left.
             return Exit::FAILED;
         }
         match self.replacement(stop) {

@@ -318,6 +318,9 @@ impl History {
         attempt.max_rss = event.usage.max_rss;
         attempt.leftovers = event.leftovers;
         attempt.output_held = event.output_held;
+        attempt.stderr_tail.clone_from(&event.kept.stderr_tail);
+        attempt.stdout_log.clone_from(&event.kept.stdout_log);
+        attempt.stderr_log.clone_from(&event.kept.stderr_log);
     }
 
     fn retry_planned(&mut self, event: &RetryPlanned) {

@@ -12,6 +12,7 @@ pub mod event;
 pub mod exit;
 pub mod history;
 pub mod keyword;
+pub mod next;
 pub mod output;
 pub mod policy;
 pub mod rule;
@@ -21,7 +22,7 @@ pub mod time;
 
 pub use run::Run;
 
-use event::{Record, SpawnErrorKind, Trigger, Usage};
+use event::{Kept, Record, SpawnErrorKind, Trigger, Usage};
 use output::Matches;
 use signal::Signal;
 
@@ -54,6 +55,8 @@ pub enum Input {
         leftovers: u64,
         /// Whether something still held its output when we stopped listening.
         output_held: bool,
+        /// What was kept of its output.
+        kept: Kept,
         /// Whether our stdout turned out to be closed, as it died of SIGPIPE or as we wrote for it.
         stdout_closed: bool,
         /// What was found in its output; by default nothing was read.
@@ -63,6 +66,10 @@ pub enum Input {
     Output,
     /// What it writes is not taken: it cannot go on, and its silence is not its own.
     OutputStalled,
+    /// The input cannot be replayed any more: the attempt that runs is the last.
+    InputLost,
+    /// What has to be done for the attempt cannot be done any more, for the reason given: it is to end, and the run with it.
+    Failed(String),
     /// What an ended attempt left behind has ended, as was ordered by [`Action::Sweep`].
     Swept {
         /// Whether something of it cannot be killed.

@@ -7,11 +7,12 @@ use std::time::Duration;
 use super::attempt::{Attempt, Due, Limits};
 use super::classify::Ruling;
 use super::event::{
-    AttemptCut, AttemptEnded, AttemptStarted, EndedBy, Ending, Event, Outcome, Record,
+    AttemptCut, AttemptEnded, AttemptStarted, EndedBy, Ending, Event, Kept, Outcome, Record,
     RetryPlanned, RunStarted, RunStopped, SpawnErrorKind, Trigger, Usage, Verdict,
 };
 use super::exit::{Exit, Stop};
 use super::history::History;
+use super::next::{Next, Standing};
 use super::output::Matches;
 use super::policy::{Leftovers, Policy};
 use super::signal::Signal;
@@ -33,7 +34,9 @@ pub struct Run {
     last: Option<Ending>,
     told: Option<Signal>,
     told_in_attempt: bool,
-    unkillable: bool,
+    input_is_lost: bool,
+    /// What we failed in, where that ends the run.
+    failure: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -70,6 +73,7 @@ struct Remains {
     leftovers: u64,
     output_held: bool,
     matches: Matches,
+    kept: Kept,
 }
 
 impl Run {
@@ -85,7 +89,8 @@ impl Run {
             last: None,
             told: None,
             told_in_attempt: false,
-            unkillable: false,
+            input_is_lost: false,
+            failure: None,
         }
     }
 
@@ -99,17 +104,27 @@ impl Run {
             Input::Begin => self.begin(&mut actions),
             Input::Started { pid } => self.started(Some(pid), &mut actions),
             Input::CannotStart { kind, error } => self.cannot_start(kind, error, &mut actions),
-            Input::Exited { status, usage, leftovers, output_held, stdout_closed, matches } => {
+            Input::Exited {
+                status,
+                usage,
+                leftovers,
+                output_held,
+                kept,
+                stdout_closed,
+                matches,
+            } => {
                 if stdout_closed && matches!(self.state, State::Attempting(_)) {
                     // Its reader told it to stop, and by it us: to begin again would write to nobody.
                     self.told.get_or_insert(Signal::PIPE);
                 }
-                let remains = Remains { usage, leftovers, output_held, matches };
+                let remains = Remains { usage, leftovers, output_held, matches, kept };
                 self.exited(status, remains, &mut actions);
             }
             Input::Ended => self.in_attempt(|attempt, _| attempt.ended()),
             Input::Output => self.in_attempt(Attempt::wrote),
             Input::OutputStalled => self.in_attempt(|attempt, _| attempt.stalled()),
+            Input::InputLost => self.input_is_lost = true,
+            Input::Failed(failure) => self.failed(failure, &mut actions),
             Input::Swept { survives } => self.swept(survives, &mut actions),
             Input::Signal { signal, sender } => self.signal(signal, sender, &mut actions),
             Input::RetryNow => self.retry_now(&mut actions),
@@ -222,17 +237,26 @@ impl Run {
         };
         let ended_by = attempt.cut().unwrap_or(EndedBy::Lost);
         let ending = Ending::failed(ended_by, CANNOT_BE_KILLED.to_owned(), None);
-        self.unkillable = true;
+        self.failure = Some(CANNOT_BE_KILLED.to_owned());
         actions.push(Action::Abandon);
         self.ended(ending, Remains { leftovers: 1, ..Remains::default() }, actions);
+    }
+
+    /// The attempt is ended, and the run with it.
+    fn failed(&mut self, failure: String, actions: &mut Vec<Action>) {
+        if let State::Starting { attempt, .. } | State::Attempting(attempt) = &mut self.state {
+            let due = attempt.stop(self.now);
+            self.failure.get_or_insert(failure);
+            self.carry_out(due, actions);
+        }
     }
 
     fn ended(&mut self, ending: Ending, remains: Remains, actions: &mut Vec<Action>) {
         let State::Attempting(attempt) = &self.state else {
             return;
         };
-        let Remains { usage, leftovers, output_held, matches } = remains;
-        let ruling = match ending.ended_by {
+        let Remains { usage, leftovers, output_held, matches, kept } = remains;
+        let mut ruling = match ending.ended_by {
             EndedBy::Stop | EndedBy::Lost => Ruling::default(),
             EndedBy::Exit
             | EndedBy::Signal
@@ -241,6 +265,10 @@ impl Run {
             | EndedBy::Deadline
             | EndedBy::SpawnError => self.policy.rules.judge(&ending, &matches),
         };
+        if self.input_is_lost && ruling.judgement.verdict == Some(Verdict::Transient) {
+            ruling.judgement.verdict = Some(Verdict::Permanent);
+            ruling.judgement.reason = Some("input-lost".to_owned());
+        }
         let elapsed = to_micros(self.now.elapsed.saturating_sub(attempt.started.elapsed));
         let active = self.now.active.saturating_sub(attempt.started.active);
         let is_healthy = self.policy.healthy_after.is_some_and(|healthy| active >= healthy);
@@ -253,10 +281,20 @@ impl Run {
             usage,
             leftovers,
             output_held,
+            kept,
         };
         self.last = Some(ending);
         self.tell(Event::AttemptEnded(Box::new(event)), actions);
-        match self.next(&ruling, is_healthy) {
+        let standing = Standing {
+            policy: &self.policy,
+            history: &self.history,
+            ended_by: self.last.as_ref().map(|ending| ending.ended_by),
+            is_told: self.told.is_some(),
+            has_failed: self.failure.is_some(),
+            input_is_lost: self.input_is_lost,
+            is_healthy,
+        };
+        match standing.next(&ruling) {
             Next::Stop(outcome) if self.has_to_sweep_at_the_end(leftovers) => {
                 self.state = State::Sweeping(outcome);
                 actions.push(self.sweep(Sweep::All));
@@ -279,42 +317,11 @@ impl Run {
     }
 
     fn has_to_sweep_at_the_end(&self, leftovers: u64) -> bool {
-        leftovers > 0 && self.policy.leftovers == Leftovers::Kill && !self.unkillable
+        leftovers > 0 && self.policy.leftovers == Leftovers::Kill && self.failure.is_none()
     }
 
     fn sweep(&self, which: Sweep) -> Action {
         Action::Sweep { which, signal: self.policy.stop_signal }
-    }
-
-    /// What follows the last attempt's ending.
-    fn next(&self, ruling: &Ruling, is_healthy: bool) -> Next {
-        let ended_by = self.last.as_ref().map(|ending| ending.ended_by);
-        if self.told.is_some() {
-            return Next::Stop(Outcome::Interrupted);
-        }
-        match ruling.judgement.verdict {
-            Some(Verdict::Success) if self.history.successes < self.policy.consecutive => {
-                Next::Confirm
-            }
-            Some(Verdict::Success) => Next::Stop(Outcome::Succeeded),
-            _ if ended_by == Some(EndedBy::Deadline) => Next::Stop(Outcome::Deadline),
-            _ if self.unkillable => Next::Stop(Outcome::Permanent),
-            Some(Verdict::Permanent) if ended_by == Some(EndedBy::SpawnError) => {
-                Next::Stop(Outcome::NotStarted)
-            }
-            Some(Verdict::Permanent) => Next::Stop(Outcome::Permanent),
-            Some(Verdict::Transient) | None => {
-                let (used, of_rule) = match is_healthy {
-                    true => (0, 0),
-                    false => (self.history.retries_used, self.history.rule_retries),
-                };
-                let is_within = ruling.limit.is_none_or(|limit| of_rule < limit);
-                match is_within && self.policy.retries.allow_after(used) {
-                    true => Next::Retry { used },
-                    false => Next::Stop(Outcome::Exhausted),
-                }
-            }
-        }
     }
 
     /// Begins the wait before the next attempt, unless it would end past the deadline.
@@ -348,7 +355,7 @@ impl Run {
     fn swept(&mut self, survives: bool, actions: &mut Vec<Action>) {
         match &mut self.state {
             State::Waiting(_) if survives => {
-                self.unkillable = true;
+                self.failure = Some(CANNOT_BE_KILLED.to_owned());
                 self.stop(Outcome::Permanent, self.waited(), actions);
             }
             State::Waiting(wait) => {
@@ -357,7 +364,9 @@ impl Run {
             }
             State::Sweeping(outcome) => {
                 let outcome = *outcome;
-                self.unkillable |= survives;
+                if survives {
+                    self.failure = Some(CANNOT_BE_KILLED.to_owned());
+                }
                 self.stop(outcome, Duration::ZERO, actions);
             }
             State::Ready | State::Starting { .. } | State::Attempting(_) | State::Over(_) => {}
@@ -461,11 +470,11 @@ impl Run {
             last: self.last.as_ref(),
             told: self.told,
             told_in_attempt: self.told_in_attempt,
-            unkillable: self.unkillable,
+            failed: self.failure.is_some(),
         });
         let mut message = self.history.closing_message(outcome, self.told, self.now.elapsed);
-        if self.unkillable {
-            message = format!("{message}; {CANNOT_BE_KILLED}");
+        if let Some(failure) = &self.failure {
+            message = format!("{message}; {failure}");
         }
         let event =
             RunStopped { outcome, signal: self.told, message, exit_code: exit.code(), waited };
@@ -480,14 +489,4 @@ impl Run {
         self.history.apply(&record);
         actions.push(Action::Tell(record));
     }
-}
-
-/// What follows an attempt.
-enum Next {
-    /// The end of the run.
-    Stop(Outcome),
-    /// A retry, after so many that count.
-    Retry { used: u64 },
-    /// Another attempt, to confirm a success.
-    Confirm,
 }

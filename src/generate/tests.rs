@@ -300,11 +300,14 @@ fn defaults(flags: crate::config::settings::Settings) -> Resolved {
 }
 
 /// Values for the keys that have no default which could be written down.
-const EXAMPLES: [(&str, &str, &str); 6] = [
+const EXAMPLES: [(&str, &str, &str); 9] = [
     ("attempts", "4", "in place of retries"),
     ("delays", "[\"1s\", \"5s\", \"30s\"]", "in place of delay, backoff and multiplier"),
     ("seed", "42", "random if not set"),
     ("otherwise", "\"retry\"", "if not set, the built-in rules decide"),
+    ("log_dir", "\"logs\"", "if not set, nothing is kept"),
+    ("tail", "\"4KiB\"", "if not set, 4KiB where stderr is read"),
+    ("spool_limit", "\"1GiB\"", "if not set, what the disk holds"),
     ("cgroup", "\"/sys/fs/cgroup/jobs\"", "if not set, no cgroups are made"),
     ("policy", "\"auto\"", "cannot stand beside [policy.NAME] tables in one file"),
 ];
@@ -398,7 +401,9 @@ fn every_default_in_the_help_is_the_real_one() {
             Some("auto") if row.name == "policy" => assert_eq!(row.text, "none"),
             Some(said) => assert_eq!(said, row.text, "{}", row.name),
             None => assert!(
-                row.value == false || row.value.as_array().is_some_and(Vec::is_empty),
+                row.value == false
+                    || row.value.is_null()
+                    || row.value.as_array().is_some_and(Vec::is_empty),
                 "{}",
                 row.name
             ),

@@ -22,8 +22,8 @@ use tracing_subscriber::registry::LookupSpan;
 use super::Sink;
 use super::text::{command_line, harmless};
 use crate::engine::event::{
-    AttemptCut, AttemptEnded, AttemptStarted, Event, Outcome, Record, RetryPlanned, RunStarted,
-    RunStopped, Verdict,
+    AttemptCut, AttemptEnded, AttemptStarted, EndedBy, Event, Outcome, Record, RetryPlanned,
+    RunStarted, RunStopped, Verdict,
 };
 use crate::engine::history::History;
 use crate::engine::signal::Signal;
@@ -105,6 +105,10 @@ impl<W: io::Write + Send + 'static> Log<W> {
         let counted = counted(event.attempt, history);
         let elapsed = record.t.saturating_sub(self.started);
         let signal = event.signal.to_string();
+        let what = match event.ended_by {
+            EndedBy::Stop => "is stopped".to_owned(),
+            limit => format!("reached its {limit}"),
+        };
         let kill = if event.kill_after.is_zero() || event.signal == Signal::KILL {
             String::new()
         } else {
@@ -115,8 +119,7 @@ impl<W: io::Write + Send + 'static> Log<W> {
                 at = %record.at, event = "attempt_cut", run_id = history.run_id, attempt = event.attempt,
                 max_attempts = history.max_attempts(), ended_by = event.ended_by.name(), signal,
                 kill_after = event.kill_after.as_secs_f64(),
-                "{counted} reached its {} after {}: sending {signal}{kill}",
-                event.ended_by, human_measured(elapsed)
+                "{counted} {what} after {}: sending {signal}{kill}", human_measured(elapsed)
             );
         });
     }

@@ -5,6 +5,7 @@
 pub mod cgroup;
 pub mod clock;
 pub mod end;
+pub mod input;
 pub mod outlet;
 pub mod output;
 pub mod process;

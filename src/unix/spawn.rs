@@ -44,6 +44,8 @@ pub struct Program<'a> {
     pub words: &'a [CString],
     /// Entries, usually `NAME=VALUE`.
     pub environment: Vec<&'a CStr>,
+    /// Its stdin, where it is not ours.
+    pub stdin: Option<BorrowedFd<'a>>,
     /// Its stdout, where it is not ours.
     pub stdout: Option<BorrowedFd<'a>>,
     /// Its stderr, where it is not ours.
@@ -89,7 +91,7 @@ impl Starting {
             group,
             parent: rustix::process::getpid().as_raw_nonzero().get(),
             report: report.as_raw_fd(),
-            outputs: [(raw(program.stdout), 1), (raw(program.stderr), 2)],
+            standard: [raw(program.stdin), raw(program.stdout), raw(program.stderr)],
             cgroup: raw(program.cgroup),
         };
         // Before the fork: a signal that came between would find a process that nobody knows.
@@ -153,8 +155,8 @@ struct Plan {
     group: Group,
     parent: libc::pid_t,
     report: libc::c_int,
-    /// Descriptors, -1 for none, each with the number that it is to have.
-    outputs: [(libc::c_int, libc::c_int); 2],
+    /// What is to be descriptors 0 to 2, -1 for ours.
+    standard: [libc::c_int; 3],
     cgroup: libc::c_int,
 }
 
@@ -209,7 +211,7 @@ impl Plan {
                     libc::close(fd);
                 }
             }
-            for (fd, number) in self.outputs {
+            for (number, fd) in (0..).zip(self.standard) {
                 if fd >= 0 {
                     libc::dup2(fd, number);
                 }

@@ -7,7 +7,7 @@ use retryrun::engine::signal::Signal;
 use retryrun::engine::time::Time;
 use retryrun::engine::{Action, Input, Sender, Why};
 
-use crate::sim::{Happening, Reaction, Script, exits, hangs, secs};
+use crate::sim::{Happening, Reaction, Script, exited, exits, hangs, secs};
 
 #[test]
 fn a_silent_attempt_is_ended() {
@@ -209,18 +209,7 @@ fn a_wait_is_over_when_the_sweep_is() {
     run.handle(at(0.0), Input::Begin);
     run.handle(at(0.0), Input::Started { pid: 1 });
     let status = retryrun::engine::ExitStatus::Code(1);
-    let (usage, output_held, stdout_closed) = (Default::default(), false, false);
-    run.handle(
-        at(0.0),
-        Input::Exited {
-            status,
-            usage,
-            leftovers: 1,
-            output_held,
-            stdout_closed,
-            matches: Matches::default(),
-        },
-    );
+    run.handle(at(0.0), exited(status, 1, Matches::default()));
     assert_eq!(run.wakeup(), Some((at(1.0), Why::Delay)));
     assert_eq!(run.handle(at(1.0), Input::Tick), []);
     assert_eq!(run.wakeup(), None, "only the sweep is waited for");

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use retryrun::engine::event::{Event, Record, Usage, Verdict};
+use retryrun::engine::event::{Event, Record, Verdict};
 use retryrun::engine::history::Attempt;
 use retryrun::engine::output::Matches;
 use retryrun::engine::signal::Signal;
 use retryrun::engine::time::{Time, human};
 use retryrun::engine::{Action, ExitStatus, Input, Sender, Why};
 
-use super::{Command, Happening, Played, Reaction, Script, secs};
+use super::{Command, Happening, Played, Reaction, Script, exited};
 
 /// Process id of the first attempt's command; each further one has the next.
 const FIRST_PID: u32 = 4712;
@@ -119,13 +119,7 @@ impl Stage {
         let running = self.running.take().expect("only what runs ends");
         let (_, status) = running.ends.expect("only a command with an end ends");
         let leftovers = running.leftovers;
-        let usage = Usage {
-            cpu_user: Some(secs(0.004)),
-            cpu_system: Some(secs(0.002)),
-            max_rss: Some(9_437_184),
-        };
-        let (output_held, stdout_closed, matches) = (false, false, running.matches);
-        self.feed(Input::Exited { status, usage, leftovers, output_held, stdout_closed, matches });
+        self.feed(exited(status, leftovers, running.matches));
     }
 
     fn happens(&mut self) {

@@ -1,0 +1,315 @@
+//! What a command writes, where it is read: its streams of one attempt after the other.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::logs::{Content, Log, Logs};
+use super::relay::{Relay, Sink, Step};
+use super::spool::Spool;
+use super::tail::Tail;
+use crate::unix::clock::Alarm;
+use crate::unix::outlet::Outlet;
+use crate::unix::output::{Output, are_one};
+
+/// How long, once the command has ended, something else that holds its output is listened to: for each further chunk, and in all.
+const DRAIN_CHUNK: Duration = Duration::from_millis(200);
+const DRAIN_ALL: Duration = Duration::from_secs(2);
+
+/// How much of what was held back is written at once.
+const CHUNK: usize = 64 * 1024;
+
+/// What is to be done with the outputs of all attempts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plan {
+    /// Whether stdout has to be read.
+    pub reads_stdout: bool,
+    /// Whether stderr has to be read.
+    pub reads_stderr: bool,
+    /// Whether stdout is held back until the run is over.
+    pub holds_stdout: bool,
+    /// How much of the end of stderr is kept, where it is read.
+    pub tail: usize,
+}
+
+/// The outputs of a run.
+pub struct Outputs {
+    plan: Plan,
+    /// Whether both are one open file, and read as one, so that their order is kept.
+    as_one: bool,
+    logs: Option<Logs>,
+    held: Spool,
+    relays: Vec<Relay>,
+    drain: Option<Drain>,
+    remains: Remains,
+}
+
+/// Two alarms that end the listening after the command: for the next chunk, and for all.
+struct Drain {
+    chunk: Alarm,
+    all: Alarm,
+}
+
+/// What happened to the outputs.
+#[derive(Debug)]
+pub enum Flow {
+    /// Something was written, and taken.
+    Output,
+    /// Something was written, and is not taken.
+    Stalled,
+    /// Our output does not take it, for another reason than that nobody reads it.
+    Broken(Output, io::Error),
+    /// Stdout cannot be held back any more.
+    Unheld(io::Error),
+    /// A log cannot be written, and is given up.
+    Unlogged(io::Error),
+    /// Nothing more comes.
+    Dry,
+}
+
+/// What the outputs of an attempt leave.
+#[derive(Debug, Default)]
+pub struct Remains {
+    /// Whether something held them when we stopped listening.
+    pub were_held: bool,
+    /// Whether our stdout turned out to have no reader.
+    pub reader_is_gone: bool,
+    /// The end of stderr, where it was read.
+    pub stderr_tail: Option<Vec<u8>>,
+    /// The file that holds stdout.
+    pub stdout_log: Option<PathBuf>,
+    /// The file that holds stderr.
+    pub stderr_log: Option<PathBuf>,
+}
+
+impl Outputs {
+    /// The outputs of a run that is about to begin.
+    #[must_use]
+    pub fn new(plan: Plan, logs: Option<Logs>) -> Outputs {
+        let are_read = plan.reads_stdout || plan.reads_stderr;
+        Outputs {
+            // Held stdout is never merged: stderr streams as it comes.
+            as_one: are_read && !plan.holds_stdout && are_one(),
+            plan,
+            logs,
+            held: Spool::new(None),
+            relays: Vec::new(),
+            drain: None,
+            remains: Remains::default(),
+        }
+    }
+
+    /// An attempt is about to start. Answers why it is not logged, where it should be.
+    ///
+    /// # Errors
+    /// Descriptors or pseudo-terminals are lacking.
+    pub fn begin(&mut self, attempt: u64) -> io::Result<Option<io::Error>> {
+        self.relays.clear();
+        self.drain = None;
+        self.held.clear();
+        self.remains = Remains::default();
+        if let Some(logs) = &self.logs {
+            logs.begin(attempt);
+        }
+        let mut unlogged = None;
+        for (output, content) in self.contents() {
+            let log = self.logs.as_ref().map(|logs| {
+                let path = logs.path(attempt, content);
+                let (log, error) = Log::create(&path);
+                self.remains.note(content, path);
+                unlogged = unlogged.take().or(error);
+                log
+            });
+            let is_held = self.plan.holds_stdout && output == Output::Stdout;
+            let sink = if is_held { Sink::Held } else { Sink::Outlet(Outlet::open(output)?) };
+            self.relays.push(Relay::open(output, content, sink, log, self.plan.tail)?);
+        }
+        Ok(unlogged)
+    }
+
+    /// The outputs that are read, and what each of them holds.
+    fn contents(&self) -> Vec<(Output, Content)> {
+        let Plan { reads_stdout, reads_stderr, .. } = self.plan;
+        let mut all = if self.as_one {
+            vec![(Output::Stdout, Content::Output)]
+        } else {
+            let stdout = reads_stdout.then_some((Output::Stdout, Content::Stdout));
+            let stderr = reads_stderr.then_some((Output::Stderr, Content::Stderr));
+            stdout.into_iter().chain(stderr).collect()
+        };
+        all.retain(|(output, _)| output.was_open());
+        all
+    }
+
+    /// What the command gets as an output; none for ours.
+    #[must_use]
+    pub fn theirs(&self, output: Output) -> Option<BorrowedFd<'_>> {
+        let read_as = if self.as_one { Output::Stdout } else { output };
+        self.relays.iter().find(|relay| relay.output == read_as)?.channel.theirs()
+    }
+
+    /// The command has its ends: ours of them are closed.
+    pub fn give_away(&mut self) {
+        self.relays.iter_mut().for_each(|relay| relay.channel.give_away());
+    }
+
+    /// Whether nothing more can be written.
+    #[must_use]
+    pub fn are_dry(&self) -> bool {
+        self.relays.is_empty()
+    }
+
+    /// Gives pseudo-terminals the size of the real one. Whether there are any.
+    #[must_use]
+    pub fn resize(&self) -> bool {
+        self.relays.iter().filter(|relay| relay.channel.resize()).count() > 0
+    }
+
+    /// The command has ended: from now on what is there is still read, and for a while what others write, who hold its output.
+    pub fn begin_to_drain(&mut self) {
+        let alarm = |duration| Alarm::new().inspect(|alarm| alarm.set(duration));
+        match (alarm(DRAIN_CHUNK), alarm(DRAIN_ALL)) {
+            (Ok(chunk), Ok(all)) => self.drain = Some(Drain { chunk, all }),
+            // Without descriptors for the alarms there is no while.
+            _ => self.begin_last_call(),
+        }
+    }
+
+    fn begin_last_call(&mut self) {
+        self.drain = None;
+        self.relays.iter_mut().for_each(|relay| relay.is_last_call = true);
+    }
+
+    /// Waits for the next thing to happen. May be cancelled and called again: nothing is lost.
+    pub async fn next(&mut self) -> Flow {
+        while !self.relays.is_empty() {
+            let (relays, held) = (self.relays.as_mut_slice(), &mut self.held);
+            let step = poll_fn(|context| poll_steps(relays, held, context));
+            let next = match &self.drain {
+                None => Some(step.await),
+                Some(Drain { chunk, all }) => tokio::select! {
+                    biased;
+                    next = step => Some(next),
+                    () = chunk.rings() => None,
+                    () = all.rings() => None,
+                },
+            };
+            match next {
+                None => self.begin_last_call(),
+                Some((index, step)) => {
+                    if let Some(flow) = self.flow(index, step) {
+                        return flow;
+                    }
+                }
+            }
+        }
+        Flow::Dry
+    }
+
+    fn flow(&mut self, index: usize, step: Step) -> Option<Flow> {
+        match step {
+            Step::Wrote => {
+                if let Some(drain) = &self.drain {
+                    drain.chunk.set(DRAIN_CHUNK);
+                }
+                Some(Flow::Output)
+            }
+            Step::Stalled => Some(Flow::Stalled),
+            Step::Unlogged(error) => Some(Flow::Unlogged(error)),
+            Step::Ended => {
+                self.close(index);
+                None
+            }
+            Step::Held => {
+                self.close(index);
+                self.remains.were_held = true;
+                None
+            }
+            Step::Unheld(error) => {
+                self.close(index);
+                Some(Flow::Unheld(error))
+            }
+            Step::Refused(error) => {
+                // The command finds out when it writes again, as it would without us.
+                let output = self.close(index);
+                if error.kind() != io::ErrorKind::BrokenPipe {
+                    return Some(Flow::Broken(output, error));
+                }
+                self.remains.reader_is_gone |= output == Output::Stdout;
+                None
+            }
+        }
+    }
+
+    fn close(&mut self, index: usize) -> Output {
+        let mut relay = self.relays.remove(index);
+        if let Some(tail) = relay.take_tail() {
+            self.remains.stderr_tail = Some(Tail::into_bytes(tail));
+        }
+        relay.output
+    }
+
+    /// The attempt is over.
+    pub fn end(&mut self) -> Remains {
+        while !self.relays.is_empty() {
+            self.close(0);
+        }
+        self.drain = None;
+        std::mem::take(&mut self.remains)
+    }
+
+    /// The run is over: writes what was held back. May not be cancelled.
+    ///
+    /// # Errors
+    /// It could not be written, or not be read again.
+    pub async fn write_held(&self) -> io::Result<()> {
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        let outlet = Outlet::open(Output::Stdout)?;
+        let mut buffer = vec![0; CHUNK];
+        let mut place = 0;
+        while place < self.held.len() {
+            let length = self.held.read_at(place, &mut buffer)?;
+            let mut rest = buffer
+                .get(..length)
+                .filter(|rest| !rest.is_empty())
+                .ok_or(io::ErrorKind::UnexpectedEof)?;
+            while !rest.is_empty() {
+                let written = poll_fn(|context| outlet.poll_write(context, rest)).await?;
+                rest = rest.get(written..).unwrap_or_default();
+            }
+            place += length as u64;
+        }
+        Ok(())
+    }
+}
+
+impl Remains {
+    fn note(&mut self, content: Content, path: PathBuf) {
+        match content {
+            Content::Stdout => self.stdout_log = Some(path),
+            Content::Stderr => self.stderr_log = Some(path),
+            Content::Output => {
+                self.stdout_log = Some(path.clone());
+                self.stderr_log = Some(path);
+            }
+        }
+    }
+}
+
+fn poll_steps(
+    relays: &mut [Relay],
+    held: &mut Spool,
+    context: &mut Context<'_>,
+) -> Poll<(usize, Step)> {
+    for (index, relay) in relays.iter_mut().enumerate() {
+        if let Poll::Ready(step) = relay.poll_step(context, held) {
+            return Poll::Ready((index, step));
+        }
+    }
+    Poll::Pending
+}

@@ -1,0 +1,132 @@
+//! One stream of a command: from its end to where it goes, byte for byte.
+
+use std::io;
+use std::ops::Range;
+use std::task::{Context, Poll};
+
+use super::logs::{Content, Log};
+use super::spool::Spool;
+use super::tail::Tail;
+use crate::unix::outlet::Outlet;
+use crate::unix::output::{Channel, Output};
+
+/// How much is read at once.
+const CHUNK: usize = 64 * 1024;
+
+/// A stream, and what of it was read and not yet written.
+pub(super) struct Relay {
+    pub(super) output: Output,
+    pub(super) channel: Channel,
+    /// What is there is still read, and then no more.
+    pub(super) is_last_call: bool,
+    sink: Sink,
+    log: Option<Log>,
+    tail: Option<Tail>,
+    buffer: Box<[u8]>,
+    pending: Range<usize>,
+    is_stalled: bool,
+}
+
+/// Where a stream goes.
+pub(super) enum Sink {
+    /// On to ours.
+    Outlet(Outlet),
+    /// Into the spool.
+    Held,
+}
+
+/// What happened to a stream.
+pub(super) enum Step {
+    /// Something was written, and taken.
+    Wrote,
+    /// Something was written, and is not taken.
+    Stalled,
+    /// It is at its end.
+    Ended,
+    /// Somebody still has it, and is not listened to any more.
+    Held,
+    /// Ours does not take it.
+    Refused(io::Error),
+    /// It cannot be held back.
+    Unheld(io::Error),
+    /// The log cannot be written.
+    Unlogged(io::Error),
+}
+
+impl Relay {
+    pub(super) fn open(
+        output: Output,
+        content: Content,
+        sink: Sink,
+        log: Option<Log>,
+        tail: usize,
+    ) -> io::Result<Relay> {
+        let has_tail = tail > 0 && content != Content::Stdout;
+        Ok(Relay {
+            output,
+            channel: Channel::open(output)?,
+            is_last_call: false,
+            sink,
+            log,
+            tail: has_tail.then(|| Tail::new(tail)),
+            buffer: vec![0; CHUNK].into(),
+            pending: 0..0,
+            is_stalled: false,
+        })
+    }
+
+    /// The end of what went through, where it is kept.
+    pub(super) fn take_tail(&mut self) -> Option<Tail> {
+        self.tail.take()
+    }
+
+    /// Reads and writes until there is something to tell. While our reader is stalled nothing is read, so that the command
+    /// stalls, too, as it would without us.
+    pub(super) fn poll_step(&mut self, context: &mut Context<'_>, held: &mut Spool) -> Poll<Step> {
+        loop {
+            let pending = self.buffer.get(self.pending.clone()).unwrap_or_default();
+            if !pending.is_empty() {
+                match &self.sink {
+                    Sink::Held => match held.append(pending) {
+                        Ok(()) => self.pending = 0..0,
+                        Err(error) => return Poll::Ready(Step::Unheld(error)),
+                    },
+                    Sink::Outlet(outlet) => match outlet.poll_write(context, pending) {
+                        Poll::Ready(Ok(written)) => self.pending.start += written,
+                        Poll::Ready(Err(error)) => return Poll::Ready(Step::Refused(error)),
+                        Poll::Pending if self.is_stalled => return Poll::Pending,
+                        Poll::Pending => {
+                            self.is_stalled = true;
+                            return Poll::Ready(Step::Stalled);
+                        }
+                    },
+                }
+                if self.pending.is_empty() {
+                    self.is_stalled = false;
+                    return Poll::Ready(Step::Wrote);
+                }
+                continue;
+            }
+            match self.channel.poll_read(context, &mut self.buffer) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Step::Ended),
+                Poll::Ready(Ok(length)) => {
+                    self.pending = 0..length;
+                    if let Some(error) = self.look(length) {
+                        return Poll::Ready(Step::Unlogged(error));
+                    }
+                }
+                Poll::Pending if self.is_last_call => return Poll::Ready(Step::Held),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// What else is done with what was just read.
+    fn look(&mut self, length: usize) -> Option<io::Error> {
+        let bytes = self.buffer.get(..length).unwrap_or_default();
+        if let Some(tail) = &mut self.tail {
+            tail.push(bytes);
+        }
+        self.log.as_mut()?.write(bytes)
+    }
+}

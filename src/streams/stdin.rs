@@ -1,0 +1,242 @@
+//! Our stdin, as every attempt gets it: as it is, set back to where it stood, or replayed.
+//!
+//! Of a pipe no more is taken than the command took, so that whoever reads it after us misses nothing.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::task::{Context, Poll, ready};
+
+use super::spool::Spool;
+use crate::unix::input::{Kind, PAGE, Pipe, Source, kind, null, offset, set_offset};
+
+/// What the user wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// It is inherited.
+    Inherit,
+    /// There is none.
+    Null,
+    /// Every attempt reads the same.
+    Replay,
+    /// As it fits its kind; inherited where there will be no second attempt.
+    Auto {
+        /// Whether there may be one.
+        retries: bool,
+    },
+}
+
+/// Our stdin for all attempts of a run.
+pub struct Stdin(Way);
+
+enum Way {
+    Inherited,
+    Null(OwnedFd),
+    /// A file, and where it stood when we started.
+    File(u64),
+    Replayed(Box<Replay>),
+}
+
+/// What a pipe, socket or terminal gave so far.
+struct Replay {
+    source: Source,
+    spool: Spool,
+    /// Nothing more comes from the source.
+    has_ended: bool,
+    /// Not everything could be kept: there is no other attempt.
+    is_lost: bool,
+    feed: Option<Feed>,
+}
+
+/// An attempt's own pipe.
+struct Feed {
+    pipe: Pipe,
+    /// How much of the spool it was given.
+    place: u64,
+    /// How much it was shown of what is still in the source.
+    shown: usize,
+}
+
+impl Stdin {
+    /// Looks at what we were given.
+    ///
+    /// # Errors
+    /// Descriptors are lacking.
+    pub fn open(wish: Wish, limit: Option<u64>) -> io::Result<Stdin> {
+        let kind = kind();
+        let way = match (wish, kind) {
+            (Wish::Null, _) => Way::Null(null()?),
+            (Wish::Inherit | Wish::Auto { retries: false }, _) | (_, Kind::Closed) => {
+                Way::Inherited
+            }
+            (Wish::Auto { .. } | Wish::Replay, Kind::File) => {
+                offset().map_or(Way::Inherited, Way::File)
+            }
+            (Wish::Auto { .. }, Kind::Terminal | Kind::Other) => Way::Inherited,
+            (Wish::Auto { .. } | Wish::Replay, Kind::Pipe | Kind::Socket)
+            | (Wish::Replay, Kind::Terminal | Kind::Other) => Way::Replayed(Box::new(Replay {
+                source: Source::open()?,
+                spool: Spool::new(limit),
+                has_ended: false,
+                is_lost: false,
+                feed: None,
+            })),
+        };
+        Ok(Stdin(way))
+    }
+
+    /// An attempt is about to start.
+    ///
+    /// # Errors
+    /// Descriptors are lacking, or a file cannot be set back.
+    pub fn begin(&mut self, is_first: bool) -> io::Result<()> {
+        match &mut self.0 {
+            Way::Inherited | Way::Null(_) => Ok(()),
+            Way::File(_) if is_first => Ok(()),
+            Way::File(place) => set_offset(*place),
+            Way::Replayed(replay) => {
+                let pipe = Pipe::open()?;
+                replay.feed = Some(Feed { pipe, place: 0, shown: 0 });
+                Ok(())
+            }
+        }
+    }
+
+    /// What the command gets; none for ours.
+    #[must_use]
+    pub fn theirs(&self) -> Option<BorrowedFd<'_>> {
+        match &self.0 {
+            Way::Inherited | Way::File(_) => None,
+            Way::Null(null) => Some(null.as_fd()),
+            Way::Replayed(replay) => replay.feed.as_ref()?.pipe.theirs(),
+        }
+    }
+
+    /// The command has its end: ours of it is closed.
+    pub fn give_away(&mut self) {
+        if let Way::Replayed(replay) = &mut self.0
+            && let Some(feed) = &mut replay.feed
+        {
+            feed.pipe.give_away();
+        }
+    }
+
+    /// Feeds the command, as long as it takes something; ends only when the input cannot be kept any more. May be cancelled and called
+    /// again.
+    pub async fn feed(&mut self) -> io::Error {
+        poll_fn(|context| self.poll_feed(context)).await
+    }
+
+    fn poll_feed(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        match &mut self.0 {
+            Way::Inherited | Way::Null(_) | Way::File(_) => Poll::Pending,
+            Way::Replayed(replay) => replay.poll_feed(context),
+        }
+    }
+
+    /// The attempt is over: takes from the source what it read. Answers why the input cannot be replayed, where that turns out now.
+    pub fn end(&mut self) -> Option<io::Error> {
+        match &mut self.0 {
+            Way::Inherited | Way::Null(_) | Way::File(_) => None,
+            Way::Replayed(replay) => replay.end(),
+        }
+    }
+}
+
+impl Replay {
+    /// First what is in the spool, then what comes.
+    fn poll_feed(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let mut buffer = [0; PAGE];
+        while let Some(feed) = &mut self.feed {
+            if let Err(_nobody_reads) = ready!(feed.pipe.poll_empty(context)) {
+                return self.end().map_or(Poll::Pending, Poll::Ready);
+            }
+            let shown = std::mem::take(&mut feed.shown);
+            if shown > 0 {
+                if let Some(error) = self.take(shown) {
+                    return Poll::Ready(error);
+                }
+                continue;
+            }
+            let fed = if feed.place < self.spool.len() && !self.is_lost {
+                match self.spool.read_at(feed.place, &mut buffer) {
+                    Ok(length) => {
+                        let bytes = buffer.get(..length).unwrap_or_default();
+                        feed.pipe.poll_write(context, bytes).map_ok(|written| {
+                            feed.place += written as u64;
+                        })
+                    }
+                    Err(error) => {
+                        self.is_lost = true;
+                        self.feed = None;
+                        return Poll::Ready(error);
+                    }
+                }
+            } else if self.has_ended {
+                // The end of the pipe is the end of the input.
+                self.feed = None;
+                break;
+            } else if self.source.can_be_shown() {
+                self.source.poll_show(context, &feed.pipe).map_ok(|length| {
+                    feed.shown = length;
+                    self.has_ended = length == 0;
+                })
+            } else {
+                match ready!(self.source.poll_read(context, &mut buffer)) {
+                    Ok(0) | Err(_) => {
+                        self.has_ended = true;
+                        continue;
+                    }
+                    Ok(length) => {
+                        let bytes = buffer.get(..length).unwrap_or_default();
+                        // The pipe is empty and holds a page: it takes all of them, or nobody reads.
+                        let _taken = feed.pipe.poll_write(context, bytes);
+                        feed.place += length as u64;
+                        match self.keep(bytes) {
+                            Some(error) => return Poll::Ready(error),
+                            None => continue,
+                        }
+                    }
+                }
+            };
+            if let Err(_nobody_reads) = ready!(fed) {
+                return self.end().map_or(Poll::Pending, Poll::Ready);
+            }
+        }
+        Poll::Pending
+    }
+
+    /// The attempt reads no more: what it was shown and did read is taken from the source.
+    fn end(&mut self) -> Option<io::Error> {
+        let feed = self.feed.take()?;
+        let read = feed.shown.saturating_sub(feed.pipe.unread());
+        if read > 0 { self.take(read) } else { None }
+    }
+
+    /// Takes from the source what the command has read.
+    fn take(&mut self, mut length: usize) -> Option<io::Error> {
+        let mut buffer = [0; PAGE];
+        let mut lost = None;
+        while length > 0 {
+            let wanted = buffer.get_mut(..length.min(PAGE)).unwrap_or_default();
+            let Ok(taken @ 1..) = self.source.take(wanted) else { break };
+            length -= taken.min(length);
+            let kept = self.keep(buffer.get(..taken).unwrap_or_default());
+            lost = lost.or(kept);
+            if let Some(feed) = &mut self.feed {
+                feed.place += taken as u64;
+            }
+        }
+        lost
+    }
+
+    /// Keeps what was taken; answers why that is no longer possible, once.
+    fn keep(&mut self, bytes: &[u8]) -> Option<io::Error> {
+        if self.is_lost {
+            return None;
+        }
+        let error = self.spool.append(bytes).err()?;
+        self.is_lost = true;
+        Some(error)
+    }
+}

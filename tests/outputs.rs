@@ -1,0 +1,199 @@
+//! What the command writes: held back until the run is over, and kept in files.
+
+use std::fs;
+use std::process::Command;
+
+use retryrun::engine::event::Outcome;
+
+use crate::test::{RETRYRUN, Test, steps};
+
+#[test]
+fn only_the_last_attempts_stdout_is_written() {
+    let script =
+        "echo out $RETRYRUN_ATTEMPT; echo err $RETRYRUN_ATTEMPT >&2; [ $RETRYRUN_ATTEMPT = 3 ]";
+    let ran = Test::bash(&["-d0", "-q", "--stdout", "final"], script).run();
+    assert_eq!((ran.code(), ran.stdout.as_str()), (Some(0), "out 3\n"));
+    assert_eq!(ran.stderr, "err 1\nerr 2\nerr 3\n");
+    let ran =
+        Test::bash(&["-n1", "-d0", "--stdout=final"], "echo out $RETRYRUN_ATTEMPT; exit 4").run();
+    assert_eq!((ran.code(), ran.stdout.as_str()), (Some(4), "out 2\n"), "a failed run's, too");
+}
+
+#[test]
+fn much_that_is_held_back_is_exact() {
+    let script = "seq 1 300000; [ $RETRYRUN_ATTEMPT = 2 ]";
+    let ran = Test::bash(&["-d0", "-q", "--stdout=final"], script).run();
+    let expected: String = (1..=300_000).map(|number| format!("{number}\n")).collect();
+    assert!(ran.stdout == expected, "{} bytes", ran.stdout.len());
+}
+
+#[test]
+fn an_interrupted_runs_output_is_written_too() {
+    let script = "echo half; kill -TERM $PPID; sleep 1000";
+    let ran = Test::bash(&["--stdout=final"], script).run();
+    assert_eq!((ran.signal(), ran.stdout.as_str()), (Some(libc::SIGTERM), "half\n"));
+    assert_eq!(ran.history().outcome, Some(Outcome::Interrupted));
+}
+
+#[test]
+fn held_output_that_nobody_reads_is_a_broken_pipe() {
+    let script =
+        format!("set -o pipefail; {RETRYRUN} --stdout=final -- seq 1 100000 | true; echo $?");
+    let output = Command::new("bash").args(["-c", &script]).output().expect("bash runs");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "141\n");
+}
+
+#[test]
+fn a_disk_that_is_full_ends_the_attempt_with_a_reason() {
+    // A file system of 2 MiB for temporary files, where that is allowed.
+    let mount = "mkdir -p small && mount -t tmpfs -o size=2m none small";
+    let script = format!(
+        "{mount} || exit 77; TMPDIR=$PWD/small {RETRYRUN} -n3 -d0 --stdout=final -- \
+         bash -c 'head -c 8000000 /dev/zero; sleep 1000' >out; echo \"rc $?\""
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = Command::new("unshare")
+        .args(["-rm", "bash", "-c", &script])
+        .current_dir(folder.path())
+        .output()
+        .expect("unshare runs");
+    if output.status.code() == Some(77) || output.stdout.is_empty() {
+        eprintln!("skipped: no mount may be made here");
+        return;
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "rc 125\n", "{stderr}");
+    assert!(stderr.contains("cannot hold stdout back: No space left on device"), "{stderr}");
+    assert!(stderr.contains("gave up after 1 attempt"), "{stderr}");
+}
+
+/// The files in the folder `logs` of a test, with their content.
+fn logs(test: &std::path::Path) -> Vec<(String, String)> {
+    let mut logs: Vec<(String, String)> = fs::read_dir(test)
+        .expect("the folder is there")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.is_file())
+        .map(|path| {
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            (name, String::from_utf8_lossy(&fs::read(&path).expect("a file")).into_owned())
+        })
+        .collect();
+    logs.sort();
+    logs
+}
+
+#[test]
+fn each_attempts_output_is_kept_in_files_and_passed_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let logs_folder = folder.path().join("a/b");
+    let option = format!("--log-dir={}", logs_folder.display());
+    let script = "echo out $RETRYRUN_ATTEMPT; echo err $RETRYRUN_ATTEMPT >&2; exit 3";
+    let ran = Test::bash(&["-q", "-n1", "-d0", &option], script).run();
+    assert_eq!(ran.stdout, "out 1\nout 2\n");
+    let expected = [
+        ("attempt-1.stderr.log", "err 1\n"),
+        ("attempt-1.stdout.log", "out 1\n"),
+        ("attempt-2.stderr.log", "err 2\n"),
+        ("attempt-2.stdout.log", "out 2\n"),
+    ];
+    let expected = expected.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    assert_eq!(logs(&logs_folder), expected);
+    let attempt = &ran.history().attempts[1];
+    let path = |name| Some(logs_folder.join(name).display().to_string());
+    assert_eq!(attempt.stdout_log, path("attempt-2.stdout.log"));
+    assert_eq!(attempt.stderr_log, path("attempt-2.stderr.log"));
+    assert_eq!(attempt.stderr_tail.as_deref(), Some("err 2\n"));
+
+    // An earlier run's are removed, and nothing else.
+    fs::write(logs_folder.join("mine"), "").expect("a file");
+    Test::bash(&["-q", &option], "true").run();
+    let names: Vec<String> = logs(&logs_folder).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["attempt-1.stderr.log", "attempt-1.stdout.log", "mine"]);
+}
+
+#[test]
+fn two_runs_at_one_time_have_two_folders() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let option = format!("--log-dir={}", folder.path().display());
+    let mut first = Test::bash(&[&option], "echo first; read x; true")
+        .with(|command| {
+            command.stdin(std::process::Stdio::piped());
+        })
+        .start();
+    first.stdout_line();
+    let second = Test::bash(&["-n0", &option], "echo second; exit 1").run();
+    let id = second.history().run_id;
+    assert_eq!(logs(&folder.path().join(&id))[1].1, "second\n");
+    first.close_stdin();
+    first.finish();
+    assert_eq!(logs(folder.path())[1].1, "first\n");
+}
+
+#[test]
+fn what_is_one_file_is_kept_as_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = format!(
+        "{RETRYRUN} -q -n0 --log-dir={} -- bash -c 'for i in 1 2 3; do echo o$i; echo e$i >&2; done' 2>&1",
+        folder.path().display()
+    );
+    let output = Command::new("bash").args(["-c", &script]).output().expect("bash runs");
+    let text = "o1\ne1\no2\ne2\no3\ne3\n";
+    assert_eq!(String::from_utf8_lossy(&output.stdout), text);
+    assert_eq!(logs(folder.path()), [("attempt-1.output.log".to_owned(), text.to_owned())]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_an_error_before_anything_is_run() {
+    let test = Test::bash(&["--log-dir", "file/logs"], "echo ran").file("file", "");
+    let ran = test.run();
+    assert_eq!((ran.code(), ran.stdout.as_str()), (Some(125), ""));
+    assert!(ran.stderr.contains("cannot keep logs in file/logs"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_first_10_and_the_last_100_attempts_are_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let option = format!("--log-dir={}", folder.path().display());
+    Test::new(["-q", "-n", "119", "-d0", &option, "false"]).run();
+    let mut kept: Vec<u64> = logs(folder.path())
+        .iter()
+        .filter_map(|(name, _)| {
+            name.strip_prefix("attempt-")?.strip_suffix(".stdout.log")?.parse().ok()
+        })
+        .collect();
+    kept.sort_unstable();
+    let expected: Vec<u64> = (1..=10).chain(21..=120).collect();
+    assert_eq!(kept, expected);
+}
+
+#[test]
+fn the_end_of_stderr_is_in_the_history_where_it_is_read() {
+    let script = "seq 1 5000 >&2; exit 1";
+    let tail = |options: &[&str]| {
+        let options = [&["-n0", "-q"], options].concat();
+        Test::bash(&options, script).run().history().attempts[0].stderr_tail.clone()
+    };
+    assert_eq!(tail(&[]), None, "nothing reads it");
+    assert_eq!(tail(&["--tail", "10"]).as_deref(), Some("4999\n5000\n"));
+    assert_eq!(tail(&["--idle-timeout", "60"]).map(|text| text.len()), Some(4096));
+    assert_eq!(tail(&["--idle-timeout", "60", "--tail", "0"]), None);
+    let secret = Test::bash(&["-n0", "--tail=1KiB"], "echo token is tok-123456 >&2; exit 1");
+    let ran = secret.env("MY_TOKEN", "tok-123456").run();
+    assert_eq!(ran.history().attempts[0].stderr_tail.as_deref(), Some("token is ***\n"));
+}
+
+#[test]
+fn an_outer_runs_folder_is_not_an_inner_ones() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let inner = format!("{RETRYRUN} -n0 sh -c 'echo inner'");
+    let ran = Test::bash(&["-n0"], &inner).env("RETRYRUN_LOG_DIR", folder.path()).run();
+    assert_eq!(ran.stdout, "inner\n");
+    assert_eq!(logs(folder.path()).len(), 2);
+}
+
+#[test]
+fn held_output_is_that_of_the_attempt_that_succeeded() {
+    let ran =
+        Test::bash(&["-d0", "-q", "--stdout=final"], &steps(&["echo wrong; exit 1", "echo right"]));
+    assert_eq!(ran.run().stdout, "right\n");
+}
