@@ -9,7 +9,7 @@ set edit:completion:arg-completer[retryrun] = {|@words|
         var word = $words[$i]
         if $is-value {
             set is-value = $false
-        } elif (re:match '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--success-on|--retry-on|--stop-on|--otherwise|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--redact|--log-format|--color|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word) {
+        } elif (re:match '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--redact|--log-format|--color|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word) {
             set is-value = $true
         } elif (eq $word --) {
             edit:complete-sudo sudo (all $words[(+ $i 1)..])
@@ -60,6 +60,7 @@ set edit:completion:arg-completer[retryrun] = {|@words|
             cand --retry-on 'These failures are transient; any other is permanent'
             cand --stop-on 'These failures are permanent: no retry'
             cand --otherwise 'What a failure is that no rule names'
+            cand --retry-if 'Ask a command of your own before a retry [default: none]'
             cand --stdin 'What the command reads [default: auto]'
             cand --stdout 'Where the command''s stdout goes [default: stream]'
             cand --log-dir 'Keep what each attempt writes [default: none]'
@@ -69,6 +70,7 @@ set edit:completion:arg-completer[retryrun] = {|@words|
             cand --redact 'Write *** for what matches'
             cand --log-format 'The form of what retryrun prints [default: text]'
             cand --color 'Colours in what retryrun prints [default: auto]'
+            cand --hook-timeout 'Limit on a command of your own that retryrun runs [default: 30s]'
             cand --leftovers 'What becomes of processes left behind [default: auto]'
             cand --process-group 'The process group of the command [default: auto]'
             cand --cgroup 'A folder in which attempts get cgroups [default: none]'
@@ -78,6 +80,8 @@ set edit:completion:arg-completer[retryrun] = {|@words|
             cand --jitter 'Chance in it: none, full, N%, ... [default: none]'
             cand --stop-signal 'What ends an attempt first [default: SIGTERM]'
             cand --policy 'A named set of options [default: auto]'
+            cand --hints 'Let the command say what it knows'
+            cand --c-locale 'Run the command with LC_ALL=C.UTF-8'
             cand -q 'Print only errors and the history'
             cand --quiet 'Print only errors and the history'
             cand -v 'Print more, e.g. each attempt as it starts'

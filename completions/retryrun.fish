@@ -6,7 +6,7 @@ function __retryrun_command
         set -l word $words[$i]
         if test $is_value = 1
             set is_value 0
-        else if string match -qr -- '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--success-on|--retry-on|--stop-on|--otherwise|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--redact|--log-format|--color|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word
+        else if string match -qr -- '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--redact|--log-format|--color|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word
             set is_value 1
         else if test "$word" = --
             string escape -- $words[(math $i + 1)..]
@@ -48,6 +48,7 @@ complete -c retryrun -n 'not __retryrun_command >/dev/null' -l retry-on -d 'Thes
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l stop-on -d 'These failures are permanent: no retry' -r -f
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l otherwise -d 'What a failure is that no rule names' -r -f -a "retry\t''
 stop\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l retry-if -d 'Ask a command of your own before a retry [default: none]' -r -f -a "(__fish_complete_command)"
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l stdin -d 'What the command reads [default: auto]' -r -f -a "auto\t''
 inherit\t''
 null\t''
@@ -66,6 +67,7 @@ json\t''"
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l color -d 'Colours in what retryrun prints [default: auto]' -r -f -a "auto\t''
 always\t''
 never\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l hook-timeout -d 'Limit on a command of your own that retryrun runs [default: 30s]' -r -f
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l leftovers -d 'What becomes of processes left behind [default: auto]' -r -f -a "auto\t''
 keep\t''
 kill\t''"
@@ -126,6 +128,8 @@ wget\t''
 rsync\t''
 pg_isready\t''
 sysexits\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l hints -d 'Let the command say what it knows'
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l c-locale -d 'Run the command with LC_ALL=C.UTF-8'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -s q -l quiet -d 'Print only errors and the history'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -s v -l verbose -d 'Print more, e.g. each attempt as it starts'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l no-config -d 'Read no configuration file'

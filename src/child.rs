@@ -3,16 +3,19 @@
 //! It obeys and never decides.
 
 use std::ffi::CString;
+use std::fmt;
 use std::future::pending;
 use std::io;
 use std::path::PathBuf;
 
 use rustix::process::Pid;
 
+use crate::engine::classify::Hint;
 use crate::engine::event::{Kept, SpawnErrorKind, Usage};
 use crate::engine::output::Matches;
 use crate::engine::signal::Signal;
 use crate::engine::{ExitStatus, Input};
+use crate::error::reason;
 use crate::streams::Streams;
 use crate::streams::outputs::{Flow, Remains};
 use crate::unix::cgroup::Cgroup;
@@ -72,6 +75,19 @@ pub enum Trouble {
     Unlogged(io::Error),
     /// The input cannot be replayed any more.
     InputLost(io::Error),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, error) = match self {
+            Trouble::Broken(Output::Stdout, error) => ("write to stdout", error),
+            Trouble::Broken(Output::Stderr, error) => ("write to stderr", error),
+            Trouble::Unheld(error) => ("hold stdout back", error),
+            Trouble::Unlogged(error) => ("log what the command writes", error),
+            Trouble::InputLost(error) => ("keep the input for another attempt", error),
+        };
+        write!(f, "cannot {what}: {}", reason(error))
+    }
 }
 
 impl Child {
@@ -202,6 +218,7 @@ impl Child {
             output_held: remains.were_held,
             stdout_closed: remains.reader_is_gone || (died_of_pipe && Output::Stdout.is_closed()),
             matches: Matches::default(),
+            hint: Hint::default(),
             kept: kept(remains),
         }
     }

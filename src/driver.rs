@@ -3,30 +3,29 @@
 //! It alone waits for everything at once, and decides nothing.
 
 use std::collections::HashSet;
-use std::ffi::CString;
 use std::future::{pending, ready};
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::getsid;
 
 use crate::child::{Child, Report, Trouble, cannot_start};
-use crate::config::environment::Environment;
+use crate::command::{Command, StreamPlan};
 use crate::config::value::ProcessGroup;
-use crate::engine::event::{Event, Kept, Record, Trigger};
+use crate::engine::event::{Event, Kept, Line, Record, Trigger};
 use crate::engine::exit::Exit;
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
-use crate::engine::{Action, Input, Run, Sender, Sweep, Why};
+use crate::engine::{Action, Answer, Input, Run, Sender, Sweep, Why};
 use crate::error::{Error, reason};
 use crate::facts;
+use crate::hint::HintFile;
+use crate::hook::{End, Hook};
 use crate::leftovers::Leftovers;
 use crate::report::Sinks;
 use crate::streams::Streams;
-use crate::streams::logs::Logs;
-use crate::streams::outputs::{Outputs, Plan};
-use crate::streams::stdin::{Stdin, Wish};
+use crate::streams::outputs::Outputs;
+use crate::streams::stdin::Stdin;
 use crate::unix::cgroup::Cgroup;
 use crate::unix::clock::{Alarm, Clock};
 use crate::unix::output::Output;
@@ -46,36 +45,6 @@ const STOPPED_FOR: Duration = Duration::from_millis(20);
 
 /// How long what is left to be written may take, once somebody tells us to stop.
 const LAST_REPORT: Duration = Duration::from_secs(2);
-
-/// What is run, how it is shown, and how it is to be held.
-pub struct Command {
-    /// The command's words.
-    pub words: Vec<CString>,
-    /// The first of them, fit to be shown.
-    pub shown_name: String,
-    /// What it inherits.
-    pub environment: Environment,
-    /// Where it stands among the other processes.
-    pub process_group: ProcessGroup,
-    /// The folder of cgroups in which each attempt gets its own.
-    pub cgroup: Option<PathBuf>,
-    /// What is done with its streams.
-    pub streams: StreamPlan,
-    /// Masks secrets in text of the command's.
-    pub mask: Box<dyn Fn(&str) -> String>,
-}
-
-/// What is done with the streams of the command.
-pub struct StreamPlan {
-    /// What it reads.
-    pub stdin: Wish,
-    /// Limit on the input that is kept.
-    pub spool_limit: Option<u64>,
-    /// What is done with what it writes.
-    pub outputs: Plan,
-    /// The folder for that.
-    pub logs: Option<Logs>,
-}
 
 /// Carries a run through to its end.
 ///
@@ -116,6 +85,8 @@ pub fn drive(run: Run, mut command: Command, sinks: Sinks) -> Result<Exit, Error
             warned: HashSet::new(),
             ended: None,
             leftovers: None,
+            hook: None,
+            hint_file: None,
             stopped: None,
         };
         Ok(driver.drive().await)
@@ -140,6 +111,8 @@ struct Driver {
     /// An attempt that has ended: its session, and its cgroup for what was left behind.
     ended: Option<(i32, Option<Cgroup>)>,
     leftovers: Option<Leftovers>,
+    hook: Option<Hook>,
+    hint_file: Option<HintFile>,
     /// The signal that stopped the command, until it is known whether it stays so.
     stopped: Option<(Signal, Alarm)>,
 }
@@ -170,6 +143,7 @@ impl Driver {
             match action {
                 Action::Start { attempt, trigger } => answer = self.start(attempt, trigger),
                 Action::Kill(signal) => self.end(signal),
+                Action::Ask(record) => answer = self.ask(&record),
                 Action::Sweep { which, signal } => answer = self.sweep(which, signal),
                 Action::Abandon => self.child = None,
                 Action::Tell(record) => self.tell(record),
@@ -209,8 +183,13 @@ impl Driver {
         }
         self.streams.stdin.begin(attempt == 1)?;
         let history = self.run.history();
-        let facts = facts::of(attempt, trigger, history);
-        let environment = facts::among(&self.command.environment, &facts);
+        let mut entries = facts::of_next(attempt, trigger, history);
+        if self.command.c_locale {
+            entries.push(c"LC_ALL=C.UTF-8".to_owned());
+        }
+        self.hint_file = if self.command.hints { Some(HintFile::create()?) } else { None };
+        entries.extend(self.hint_file.as_ref().map(HintFile::fact));
+        let environment = facts::among(&self.command.environment, &entries);
         let cgroup = match &self.command.cgroup {
             Some(parent) => {
                 let name = format!("retryrun-{}-{attempt}", history.run_id);
@@ -224,7 +203,42 @@ impl Driver {
         Child::spawn(program, self.group, &mut self.streams, cgroup)
     }
 
+    /// Asks the user's own command whether a failure is to be retried.
+    fn ask(&mut self, record: &Record) -> Option<Input> {
+        let (Event::AttemptEnded(event), Some(command)) = (&record.event, &self.command.retry_if)
+        else {
+            return Some(Input::Answered(Answer::Retry));
+        };
+        let history = self.run.history();
+        let facts = facts::of_ended(event, history);
+        let environment = facts::among(&self.command.environment, &facts);
+        let line = serde_json::to_vec(&Line::new(&history.run_id, record)).unwrap_or_default();
+        match Hook::start(command, environment, &line, self.command.hook_timeout) {
+            Ok(hook) => {
+                self.hook = Some(hook);
+                None
+            }
+            Err(error) => Some(self.answer(Err(error))),
+        }
+    }
+
+    fn answer(&mut self, end: Result<End, SpawnError>) -> Input {
+        let trouble = match end {
+            Ok(End::Exited(0)) => return Input::Answered(Answer::Retry),
+            Ok(End::Exited(1 | 125)) => return Input::Answered(Answer::Stop),
+            Ok(End::Exited(code)) => format!("exit {code}"),
+            Ok(End::Killed(signal)) => signal.to_string(),
+            Ok(End::TimedOut) => "timed out".to_owned(),
+            Err(error) => error.reason,
+        };
+        self.sinks.warn(&format!("--retry-if failed, and it is retried: {trouble}"));
+        Input::Answered(Answer::Retry)
+    }
+
     fn end(&mut self, signal: Signal) {
+        if let Some(hook) = &mut self.hook {
+            return hook.end(signal);
+        }
         let Some(child) = &mut self.child else { return };
         if let Err(error) = child.end(signal, &self.tree) {
             let reason = reason(&error);
@@ -327,6 +341,10 @@ impl Driver {
                 report = next_report(self.child.as_mut(), &mut self.streams, &self.tree) => {
                     self.report(report).await;
                 }
+                end = hook_ended(self.hook.as_mut()) => {
+                    self.hook = None;
+                    return self.answer(end);
+                }
                 survives = swept(self.leftovers.as_mut(), &self.tree) => {
                     self.leftovers = None;
                     return Input::Swept { survives };
@@ -362,8 +380,12 @@ impl Driver {
     }
 
     /// What the command wrote is masked before it enters a record.
-    fn masked(&self, mut input: Input) -> Input {
-        if let Input::Exited { kept, .. } = &mut input {
+    fn masked(&mut self, mut input: Input) -> Input {
+        if let Input::Exited { kept, hint, .. } = &mut input {
+            *hint = self.hint_file.take().map(|file| file.read()).unwrap_or_default();
+            if let Some(reason) = &mut hint.reason {
+                *reason = (self.command.mask)(reason);
+            }
             let Kept { stderr_tail, stdout_log, stderr_log } = kept;
             for text in [stderr_tail, stdout_log, stderr_log].into_iter().flatten() {
                 *text = (self.command.mask)(text);
@@ -374,21 +396,11 @@ impl Driver {
 
     /// Says what went wrong with the streams; answers what the run has to know of it.
     fn trouble(&mut self, trouble: &Trouble) -> Option<Input> {
-        let (text, input) = match trouble {
-            Trouble::Broken(output, error) => {
-                (format!("cannot write to {}: {}", output.name(), reason(error)), None)
-            }
-            Trouble::Unheld(error) => {
-                let text = format!("cannot hold stdout back: {}", reason(error));
-                (text.clone(), Some(Input::Failed(text)))
-            }
-            Trouble::Unlogged(error) => {
-                (format!("cannot log what the command writes: {}", reason(error)), None)
-            }
-            Trouble::InputLost(error) => {
-                let text = format!("cannot keep the input for another attempt: {}", reason(error));
-                (text, Some(Input::InputLost))
-            }
+        let text = trouble.to_string();
+        let input = match trouble {
+            Trouble::Broken(..) | Trouble::Unlogged(_) => None,
+            Trouble::Unheld(_) => Some(Input::Failed(text.clone())),
+            Trouble::InputLost(_) => Some(Input::InputLost),
         };
         // A log may fail at every attempt.
         if self.warned.insert(text.clone()) {
@@ -409,7 +421,7 @@ impl Driver {
             return Some(Input::Signal { signal, sender });
         }
         let Some(child) = &self.child else {
-            reap_orphans(None);
+            reap_orphans(self.hook.as_ref().map(Hook::pid));
             return (signal == Signal::USR1).then_some(Input::RetryNow);
         };
         // If a signal cannot be sent, the command is somebody else's, and not to be disturbed.
@@ -472,6 +484,13 @@ async fn next_report(
 ) -> Result<Report, SpawnError> {
     match child {
         Some(child) => child.report(streams, tree).await,
+        None => pending().await,
+    }
+}
+
+async fn hook_ended(hook: Option<&mut Hook>) -> Result<End, SpawnError> {
+    match hook {
+        Some(hook) => hook.ended().await,
         None => pending().await,
     }
 }

@@ -3,30 +3,54 @@
 use std::ffi::{CStr, CString};
 
 use crate::config::environment::{Environment, FACTS};
-use crate::engine::event::Trigger;
+use crate::engine::event::{AttemptEnded, Trigger};
 use crate::engine::history::History;
+use crate::engine::signal::Signal;
 
-/// The environment with these facts, and no others.
+/// The environment with these entries in the place of its own of the same names, and with no other facts.
 #[must_use]
-pub fn among<'a>(environment: &Environment, facts: &'a [CString]) -> Vec<&'a CStr> {
-    let mut entries: Vec<&CStr> = environment.entries().filter(|entry| !is_fact(entry)).collect();
-    entries.extend(facts.iter().map(CString::as_c_str));
-    entries
+pub fn among<'a>(environment: &Environment, entries: &'a [CString]) -> Vec<&'a CStr> {
+    let is_replaced = |entry: &CStr| entries.iter().any(|ours| name(ours) == name(entry));
+    let inherited = environment.entries().filter(|entry| !is_fact(entry) && !is_replaced(entry));
+    inherited
+        .map(|entry| -> &'a CStr { entry })
+        .chain(entries.iter().map(CString::as_c_str))
+        .collect()
+}
+
+fn name(entry: &CStr) -> &[u8] {
+    entry.to_bytes().split(|byte| *byte == b'=').next().unwrap_or_default()
 }
 
 fn is_fact(entry: &CStr) -> bool {
-    let name = entry.to_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
-    FACTS.iter().any(|fact| fact.as_bytes() == name)
+    FACTS.iter().any(|fact| fact.as_bytes() == name(entry))
 }
 
 /// The facts for an attempt that is about to begin.
 #[must_use]
-pub fn of(attempt: u64, trigger: Trigger, history: &History) -> Vec<CString> {
-    let max_attempts = history.max_attempts_with_next(trigger);
-    let max_attempts = max_attempts.map_or(String::new(), |max| max.to_string());
+pub fn of_next(attempt: u64, trigger: Trigger, history: &History) -> Vec<CString> {
+    let mut facts = common(attempt, history.max_attempts_with_next(trigger), history);
+    if let Some(last) = history.last_attempt() {
+        facts.extend(of_last(last.exit_code, last.signal, last.reason.as_deref()));
+    }
+    entries(facts)
+}
+
+/// The facts of an attempt that has ended, for a command of the user's own.
+#[must_use]
+pub fn of_ended(event: &AttemptEnded, history: &History) -> Vec<CString> {
+    let mut facts = common(event.attempt, history.max_attempts(), history);
+    let AttemptEnded { ending, judgement, .. } = event;
+    facts.extend(of_last(ending.exit_code, ending.signal, judgement.reason.as_deref()));
+    entries(facts)
+}
+
+type Fact = (&'static str, String);
+
+fn common(attempt: u64, max_attempts: Option<u64>, history: &History) -> Vec<Fact> {
     let mut facts = vec![
         ("RETRYRUN_ATTEMPT", attempt.to_string()),
-        ("RETRYRUN_MAX_ATTEMPTS", max_attempts),
+        ("RETRYRUN_MAX_ATTEMPTS", max_attempts.map_or(String::new(), |max| max.to_string())),
         ("RETRYRUN_RUN_ID", history.run_id.clone()),
     ];
     if let Some(deadline) = history.policy.deadline {
@@ -35,12 +59,18 @@ pub fn of(attempt: u64, trigger: Trigger, history: &History) -> Vec<CString> {
         let seconds = at.as_secs() + u64::from(at.subsec_nanos() > 0);
         facts.push(("RETRYRUN_DEADLINE_AT", seconds.to_string()));
     }
-    if let Some(last) = history.last_attempt() {
-        let text = |value: Option<String>| value.unwrap_or_default();
-        facts.push(("RETRYRUN_LAST_EXIT_CODE", text(last.exit_code.map(|code| code.to_string()))));
-        facts.push(("RETRYRUN_LAST_SIGNAL", text(last.signal.map(|signal| signal.to_string()))));
-        facts.push(("RETRYRUN_LAST_REASON", text(last.reason.clone())));
-    }
+    facts
+}
+
+fn of_last(exit_code: Option<i32>, signal: Option<Signal>, reason: Option<&str>) -> [Fact; 3] {
+    [
+        ("RETRYRUN_LAST_EXIT_CODE", exit_code.map_or(String::new(), |code| code.to_string())),
+        ("RETRYRUN_LAST_SIGNAL", signal.map_or(String::new(), |signal| signal.to_string())),
+        ("RETRYRUN_LAST_REASON", reason.unwrap_or_default().to_owned()),
+    ]
+}
+
+fn entries(facts: Vec<Fact>) -> Vec<CString> {
     let entries = facts.into_iter().map(|(name, value)| CString::new(format!("{name}={value}")));
-    entries.map(|entry| entry.expect("our own words have no zero bytes")).collect()
+    entries.map(|entry| entry.expect("no fact holds a zero byte")).collect()
 }

@@ -7,12 +7,15 @@
 
 pub mod child;
 pub mod cli;
+pub mod command;
 pub mod config;
 pub mod driver;
 pub mod engine;
 pub mod error;
 pub mod facts;
 pub mod generate;
+pub mod hint;
+pub mod hook;
 pub mod leftovers;
 pub mod patterns;
 pub mod redact;
@@ -27,10 +30,10 @@ use std::os::unix::ffi::OsStringExt;
 use tracing_subscriber::filter::LevelFilter;
 
 use cli::{Args, Request};
+use command::{Command, StreamPlan};
 use config::environment::Environment;
 use config::value::{Color, HistoryWhen, LogFormat, Pattern, StdinMode, StdoutMode};
 use config::{Call, Reporting, Resolved, Streaming, explain};
-use driver::StreamPlan;
 use engine::Run;
 use engine::event::RunStarted;
 use engine::exit::Exit;
@@ -147,13 +150,17 @@ fn execute(
     });
     let sinks = sinks(&resolved.reporting, &environment);
     let streams = streams(&resolved, &identity.run_id)?;
-    let command = driver::Command {
+    let command = Command {
         words: words.collect::<Result<_, _>>()?,
         shown_name: shown.into_iter().next().unwrap_or_default(),
         environment,
         process_group: resolved.supervision.process_group,
         cgroup: resolved.supervision.cgroup,
         streams,
+        retry_if: resolved.supervision.retry_if.map(hook::command).transpose()?,
+        hook_timeout: resolved.supervision.hook_timeout,
+        hints: resolved.supervision.hints,
+        c_locale: resolved.supervision.c_locale,
         mask: Box::new(move |text| redactor.mask(text)),
     };
     if let Some(folder) = &command.cgroup {

@@ -1,5 +1,6 @@
 //! Whole transcripts of the engine: every limit, and every way to stop but by a signal.
 
+mod asking;
 mod backoff;
 mod clocks;
 mod endings;

@@ -40,6 +40,10 @@ fn the_json_form_is_one_line_with_everything() {
 {"name":"seed","value":42,"origin":"flag --seed"},
 {"name":"exit_code","value":["timeout=75"],"origin":"flag --exit-code"},
 {"name":"leftovers","value":"auto","origin":"built in"},
+{"name":"retry_if","value":null,"origin":"built in"},
+{"name":"hints","value":false,"origin":"built in"},
+{"name":"c_locale","value":false,"origin":"built in"},
+{"name":"hook_timeout","value":30.0,"origin":"built in"},
 {"name":"process_group","value":"auto","origin":"built in"},
 {"name":"cgroup","value":null,"origin":"built in"},
 {"name":"stdin","value":"auto","origin":"built in"},
@@ -93,6 +97,10 @@ Settings:
   seed           1              flag --seed
   exit_code      none           built in
   leftovers      auto           built in
+  retry_if       none           built in
+  hints          false          built in
+  c_locale       false          built in
+  hook_timeout   30s            built in
   process_group  auto           built in
   cgroup         none           built in
   stdin          auto           built in

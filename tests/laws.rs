@@ -19,7 +19,7 @@ use retryrun::engine::history::History;
 use retryrun::engine::output::Matches;
 use retryrun::engine::signal::Signal;
 use retryrun::engine::time::Time;
-use retryrun::engine::{Action, ExitStatus, Input, Sender};
+use retryrun::engine::{Action, Answer, ExitStatus, Input, Sender};
 
 use crate::sim::{Played, Script, exited};
 
@@ -42,7 +42,7 @@ fn starts(played: &Played) -> Vec<(Duration, AttemptStarted)> {
 }
 
 /// Every input there is.
-fn inputs() -> [Input; 13] {
+fn inputs() -> [Input; 14] {
     let error = String::new();
     let kind = SpawnErrorKind::Resources;
     let status = ExitStatus::Code(1);
@@ -53,6 +53,7 @@ fn inputs() -> [Input; 13] {
         Input::CannotStart { kind, error },
         Input::Ended,
         exited(status, 1, Matches::default()),
+        Input::Answered(Answer::Stop),
         Input::InputLost,
         Input::Failed("it cannot be done".to_owned()),
         Input::Output,
@@ -264,7 +265,11 @@ proptest! {
         }
         let record = |action| match action {
             Action::Tell(record) => Some(record),
-            Action::Start { .. } | Action::Kill(_) | Action::Sweep { .. } | Action::Abandon => None,
+            Action::Start { .. }
+            | Action::Kill(_)
+            | Action::Ask(_)
+            | Action::Sweep { .. }
+            | Action::Abandon => None,
         };
         let records: Vec<Record> = actions.into_iter().filter_map(record).collect();
         prop_assert_eq!(History::of(&records), Some(run.history().clone()));

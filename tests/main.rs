@@ -8,6 +8,7 @@ mod engine;
 mod explain;
 mod explained;
 mod generated;
+mod hints;
 mod laws;
 mod outputs;
 mod patterns;

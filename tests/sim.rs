@@ -6,7 +6,7 @@ mod stage;
 use std::time::Duration;
 
 use retryrun::engine::backoff::{Backoff, Jitter, Shape, Waits};
-use retryrun::engine::classify::{PlacedRule, Rule, Rules};
+use retryrun::engine::classify::{Hint, PlacedRule, Rule, Rules};
 use retryrun::engine::event::{Event, Kept, Record, RunStarted, SpawnErrorKind, Usage, Verdict};
 use retryrun::engine::exit::Exit;
 use retryrun::engine::history::History;
@@ -14,7 +14,7 @@ use retryrun::engine::output::{Matches, OutputPattern, Search};
 use retryrun::engine::policy::{Leftovers, Policy, Retries};
 use retryrun::engine::signal::Signal;
 use retryrun::engine::time::Timestamp;
-use retryrun::engine::{ExitStatus, Input, Run, Sender};
+use retryrun::engine::{Answer, ExitStatus, Input, Run, Sender};
 
 use stage::Stage;
 
@@ -47,6 +47,7 @@ pub(crate) fn default_policy() -> Policy {
         kill_after: secs(5.0),
         stop_signal: Signal::TERM,
         rules: Rules::new(Vec::new()),
+        retry_if: None,
         exit_codes: [].into_iter().collect(),
     }
 }
@@ -166,8 +167,9 @@ pub(crate) fn exited(status: ExitStatus, leftovers: u64, matches: Matches) -> In
         cpu_system: Some(secs(0.002)),
         max_rss: Some(9_437_184),
     };
-    let (output_held, kept, stdout_closed) = (false, Kept::default(), false);
-    Input::Exited { status, usage, leftovers, output_held, kept, stdout_closed, matches }
+    let (output_held, stdout_closed) = (false, false);
+    let (kept, hint) = (Kept::default(), Hint::default());
+    Input::Exited { status, usage, leftovers, output_held, kept, stdout_closed, matches, hint }
 }
 
 /// What comes from outside at some moment.
@@ -194,6 +196,7 @@ pub(crate) struct Script {
     happenings: Vec<(Duration, Happening)>,
     told_at_start: usize,
     survives: bool,
+    answer: Answer,
     fidgety: bool,
 }
 
@@ -206,6 +209,7 @@ impl Script {
             happenings: Vec::new(),
             told_at_start: 1_000,
             survives: false,
+            answer: Answer::Retry,
             fidgety: false,
         }
     }
@@ -264,6 +268,12 @@ impl Script {
     pub(crate) fn told_at_start(mut self, attempt: usize) -> Script {
         self.told_at_start = attempt;
         self
+    }
+
+    /// The user's own command is asked before a retry, and answers this.
+    pub(crate) fn asking(mut self, answer: Answer) -> Script {
+        self.answer = answer;
+        self.policy(|policy| policy.retry_if = Some("flag --retry-if".to_owned()))
     }
 
     /// What is left behind does not die.

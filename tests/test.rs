@@ -38,7 +38,7 @@ pub struct Running {
     child: Child,
     stdout: BufReader<ChildStdout>,
     stderr: BufReader<ChildStderr>,
-    _folder: TempDir,
+    folder: Option<TempDir>,
 }
 
 impl Test {
@@ -100,7 +100,7 @@ impl Test {
             stdout: BufReader::new(child.stdout.take().expect("it is piped")),
             stderr: BufReader::new(child.stderr.take().expect("it is piped")),
             child,
-            _folder: self.folder,
+            folder: Some(self.folder),
         }
     }
 }
@@ -170,6 +170,17 @@ impl Running {
         let status = self.child.wait().expect("it is our child");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ran { status, stdout: text(&out), stderr: text(&err) }
+    }
+}
+
+impl Running {
+    /// Waits for the end, and looks at the folder before it is removed.
+    pub fn finish_with<T>(mut self, look: impl FnOnce() -> T) -> (Ran, T) {
+        let folder = self.folder.take();
+        let ran = self.finish();
+        let seen = look();
+        drop(folder);
+        (ran, seen)
     }
 }
 

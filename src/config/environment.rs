@@ -15,7 +15,7 @@ use super::{KeyNames, key_names};
 use crate::error::Error;
 
 /// What the command is told, and what an outer run told us: never settings.
-pub const FACTS: [&str; 7] = [
+pub const FACTS: [&str; 8] = [
     "RETRYRUN_ATTEMPT",
     "RETRYRUN_MAX_ATTEMPTS",
     "RETRYRUN_RUN_ID",
@@ -23,10 +23,11 @@ pub const FACTS: [&str; 7] = [
     "RETRYRUN_LAST_EXIT_CODE",
     "RETRYRUN_LAST_SIGNAL",
     "RETRYRUN_LAST_REASON",
+    "RETRYRUN_HINT_FILE",
 ];
 
 /// Settings that an outer run's environment gives to the outer run alone: its reports are not ours.
-const NOT_INHERITED: [&str; 3] = ["history", "exit_code", "log_dir"];
+const NOT_INHERITED: [&str; 4] = ["history", "exit_code", "log_dir", "retry_if"];
 
 /// The environment, entry by entry.
 #[derive(Clone, Debug)]

@@ -47,6 +47,14 @@ pub struct Resolved {
 /// How the command is held.
 #[derive(Clone, Debug)]
 pub struct Supervision {
+    /// The command that is asked before a retry.
+    pub retry_if: Option<String>,
+    /// Whether the command may say what it knows.
+    pub hints: bool,
+    /// Whether it runs in a locale in which rules on text hold.
+    pub c_locale: bool,
+    /// Limit on commands of the user's own.
+    pub hook_timeout: Option<Duration>,
     /// Where it stands among the other processes.
     pub process_group: ProcessGroup,
     /// The folder in which each attempt gets a cgroup.
@@ -128,6 +136,9 @@ pub(super) fn resolve(
             .0,
         backoff: resolver.backoff(random_seed),
         rules: resolver.rules(),
+        retry_if: resolver
+            .pick("retry_if", |settings| settings.retry_if.clone())
+            .map(|(_, _, origin)| origin),
         exit_codes: resolver
             .list("exit_code", |settings| settings.exit_code.clone())
             .into_iter()
@@ -135,6 +146,12 @@ pub(super) fn resolve(
         leftovers: resolver.value("leftovers", |settings| settings.leftovers, Leftovers::Auto),
     };
     let supervision = Supervision {
+        retry_if: resolver.command("retry_if", |settings| settings.retry_if.clone(), mask),
+        hints: resolver.value("hints", |settings| settings.hints, false),
+        c_locale: resolver.value("c_locale", |settings| settings.c_locale, false),
+        hook_timeout: resolver
+            .value("hook_timeout", |settings| settings.hook_timeout, seconds(30))
+            .limit(),
         process_group: resolver.value(
             "process_group",
             |settings| settings.process_group,
@@ -228,6 +245,22 @@ impl Resolver<'_> {
         };
         self.row(key, &is_on, is_on.to_string(), origin);
         is_on
+    }
+
+    /// A command of the user's own.
+    fn command(
+        &mut self,
+        key: &'static str,
+        get: impl Fn(&Settings) -> Option<String>,
+        mask: &dyn Fn(&str) -> String,
+    ) -> Option<String> {
+        let (command, origin) = match self.pick(key, get) {
+            Some((_, command, origin)) => (Some(command), origin),
+            None => (None, BUILT_IN.to_owned()),
+        };
+        let text = command.as_deref().map(mask);
+        self.row(key, &text, none_if_empty(text.clone().unwrap_or_default()), origin);
+        command
     }
 
     fn size(&mut self, key: &'static str, get: impl Fn(&Settings) -> Option<Size>) -> Option<u64> {

@@ -157,6 +157,33 @@ pub struct Settings {
     )]
     pub otherwise: Option<Otherwise>,
 
+    /// Ask a command of your own before a retry [default: none]
+    ///
+    /// Asked last, for a failure that would be retried: sh -c CMD with the attempt's facts in RETRYRUN_ variables and its event as JSON on
+    /// stdin, limited by --hook-timeout. Exit 0 is retry, 1 and 125 are permanent, anything else is a warning and retry.
+    #[arg(long, value_name = "CMD", help_heading = CLASSIFICATION, hide_short_help = true, value_hint = ValueHint::CommandString)]
+    pub retry_if: Option<String>,
+
+    /// Let the command say what it knows
+    ///
+    /// It finds a file's name in RETRYRUN_HINT_FILE, and may write lines verdict=transient|permanent|success, reason=TEXT and
+    /// retry-after=DUR; the last line of a kind counts. A verdict from there wins over every rule but those of flags, environment
+    /// and files.
+    #[arg(
+        long, help_heading = CLASSIFICATION, hide_short_help = true,
+        num_args = 0, default_missing_value = "true",
+    )]
+    pub hints: Option<bool>,
+
+    /// Run the command with LC_ALL=C.UTF-8
+    ///
+    /// So that rules on text hold whatever the user's language.
+    #[arg(
+        long, help_heading = CLASSIFICATION, hide_short_help = true,
+        num_args = 0, default_missing_value = "true",
+    )]
+    pub c_locale: Option<bool>,
+
     /// A named set of options [default: auto]
     ///
     /// auto chooses by the command's first words, none chooses none; else the name of a built-in policy or of one of the
@@ -254,6 +281,12 @@ pub struct Settings {
     )]
     pub color: Option<Color>,
 
+    /// Limit on a command of your own that retryrun runs [default: 30s]
+    ///
+    /// Such as that of --retry-if. 0 is no limit.
+    #[arg(long, value_name = "DUR", help_heading = HOOKS, hide_short_help = true)]
+    pub hook_timeout: Option<Seconds>,
+
     /// What becomes of processes left behind [default: auto]
     ///
     /// auto ends, before the next attempt, what an attempt left behind in its session; what went to a session of its own, such as
@@ -313,6 +346,7 @@ pub struct Settings {
 const LIMITS: &str = "Limits";
 const BACKOFF: &str = "Backoff";
 const CLASSIFICATION: &str = "Classification";
+const HOOKS: &str = "Hooks";
 const SUPERVISION: &str = "Supervision";
 const STREAMS: &str = "Streams";
 const REPORTS: &str = "Reports";

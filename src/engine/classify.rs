@@ -21,13 +21,15 @@ pub struct PlacedRule {
     pub limit: Option<u64>,
     /// The wait after an ending that it decided, in place of the backoff's; `--max-delay` caps it.
     pub delay: Option<Duration>,
+    /// Whether it is shipped in the program.
+    pub is_built_in: bool,
 }
 
 impl PlacedRule {
     /// A rule with no limit and no delay of its own.
     #[must_use]
     pub fn new(rule: Rule, verdict: Verdict, origin: String) -> PlacedRule {
-        PlacedRule { rule, verdict, origin, limit: None, delay: None }
+        PlacedRule { rule, verdict, origin, limit: None, delay: None, is_built_in: false }
     }
 
     /// One word: the rule's own, else the option by which such rules are given.
@@ -122,8 +124,20 @@ impl Rules {
             judgement: placed.judgement(matches),
             limit: placed.limit,
             delay: placed.delay,
+            is_built_in: placed.is_built_in,
         })
     }
+}
+
+/// What the command says of its own failure. By default nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hint {
+    /// What it means.
+    pub verdict: Option<Verdict>,
+    /// What for; fit to be shown.
+    pub reason: Option<String>,
+    /// The least wait before the next attempt.
+    pub retry_after: Option<Duration>,
 }
 
 /// What the rules say of an ending.
@@ -135,10 +149,46 @@ pub struct Ruling {
     pub limit: Option<u64>,
     /// The wait that it orders.
     pub delay: Option<Duration>,
+    /// Whether that rule is shipped in the program, and so gives way to what the command itself says.
+    pub is_built_in: bool,
+}
+
+impl Ruling {
+    /// The same, where the command itself says what its failure means: that wins over what is built in.
+    #[must_use]
+    pub fn with_hint(mut self, hint: &Hint) -> Ruling {
+        if !self.is_built_in {
+            return self;
+        }
+        if let Some(verdict) = hint.verdict {
+            let rule_origin = Some("hint".to_owned());
+            let reason = Some("hint".to_owned());
+            self.judgement =
+                Judgement { verdict: Some(verdict), reason, rule_origin, ..Judgement::default() };
+            (self.limit, self.delay) = (None, None);
+        }
+        if hint.reason.is_some() {
+            self.judgement.reason.clone_from(&hint.reason);
+        }
+        self
+    }
+
+    /// The same, where the input cannot be replayed: then no failure passes.
+    #[must_use]
+    pub fn with_input(mut self, is_lost: bool) -> Ruling {
+        if is_lost && self.judgement.verdict == Some(Verdict::Transient) {
+            self.judgement.verdict = Some(Verdict::Permanent);
+            self.judgement.reason = Some("input-lost".to_owned());
+        }
+        self
+    }
 }
 
 fn built_in() -> impl Iterator<Item = PlacedRule> {
-    let place = |(rule, verdict)| PlacedRule::new(rule, verdict, BUILT_IN_ORIGIN.to_owned());
+    let place = |(rule, verdict)| PlacedRule {
+        is_built_in: true,
+        ..PlacedRule::new(rule, verdict, BUILT_IN_ORIGIN.to_owned())
+    };
     let statuses = BUILT_IN
         .iter()
         .map(|(text, verdict)| (text.parse().expect("a test parses the whole table"), *verdict));

@@ -24,6 +24,25 @@ pub struct Record {
     pub event: Event,
 }
 
+/// A record as it leaves us: a line of the event stream, and what hooks read.
+#[derive(Clone, Debug, Serialize)]
+pub struct Line<'a> {
+    /// The version of the format.
+    v: u32,
+    /// The run's id.
+    run: &'a str,
+    #[serde(flatten)]
+    record: &'a Record,
+}
+
+impl<'a> Line<'a> {
+    /// The line for a record of a run.
+    #[must_use]
+    pub fn new(run: &'a str, record: &'a Record) -> Line<'a> {
+        Line { v: 1, run, record }
+    }
+}
+
 /// What can happen in a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -210,6 +229,8 @@ keywords! {
         Exhausted = "exhausted",
         /// At the limit on the whole run.
         Deadline = "deadline",
+        /// With a wait asked for that is longer than any may be.
+        RetryAfter = "retry-after",
         /// By a signal to us.
         Interrupted = "interrupted",
         /// The command could not be started.

@@ -50,6 +50,8 @@ keywords! {
         /// As the outcome.
         Deadline = "deadline",
         /// As the outcome.
+        RetryAfter = "retry-after",
+        /// As the outcome.
         Interrupted = "interrupted",
         /// As the outcome.
         NotStarted = "not-started",
@@ -153,6 +155,7 @@ impl ExitCodes {
             Outcome::Permanent => Why::Permanent,
             Outcome::Exhausted => Why::Exhausted,
             Outcome::Deadline => Why::Deadline,
+            Outcome::RetryAfter => Why::RetryAfter,
             Outcome::Interrupted => Why::Interrupted,
             Outcome::NotStarted => Why::NotStarted,
         };

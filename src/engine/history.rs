@@ -380,6 +380,9 @@ impl History {
             Outcome::Permanent => format!("gave up {after}: permanent failure, {endings}"),
             Outcome::Exhausted => format!("gave up {after}: {endings}"),
             Outcome::Deadline => format!("gave up {after}: out of time, {endings}"),
+            Outcome::RetryAfter => {
+                format!("gave up {after}: asked to wait for longer than --max-delay, {endings}")
+            }
             Outcome::Interrupted => {
                 let by = told.map_or(String::new(), |signal| format!("by {signal} "));
                 format!("interrupted {by}{after}: {endings}")

@@ -11,6 +11,7 @@ pub mod classify;
 pub mod event;
 pub mod exit;
 pub mod history;
+pub mod judged;
 pub mod keyword;
 pub mod next;
 pub mod output;
@@ -18,10 +19,12 @@ pub mod policy;
 pub mod rule;
 pub mod run;
 pub mod signal;
+pub mod state;
 pub mod time;
 
 pub use run::Run;
 
+use classify::Hint;
 use event::{Kept, Record, SpawnErrorKind, Trigger, Usage};
 use output::Matches;
 use signal::Signal;
@@ -55,6 +58,8 @@ pub enum Input {
         leftovers: u64,
         /// Whether something still held its output when we stopped listening.
         output_held: bool,
+        /// What it says of its failure itself.
+        hint: Hint,
         /// What was kept of its output.
         kept: Kept,
         /// Whether our stdout turned out to be closed, as it died of SIGPIPE or as we wrote for it.
@@ -66,6 +71,8 @@ pub enum Input {
     Output,
     /// What it writes is not taken: it cannot go on, and its silence is not its own.
     OutputStalled,
+    /// What the user's own command says, as was asked for by [`Action::Ask`].
+    Answered(Answer),
     /// The input cannot be replayed any more: the attempt that runs is the last.
     InputLost,
     /// What has to be done for the attempt cannot be done any more, for the reason given: it is to end, and the run with it.
@@ -132,10 +139,21 @@ pub enum Action {
         /// What it is sent before SIGKILL.
         signal: Signal,
     },
+    /// Ask the user's own command whether the failure is to be retried, and answer with [`Input::Answered`].
+    Ask(Record),
     /// Take leave of what cannot be killed.
     Abandon,
     /// Pass on what happened.
     Tell(Record),
+}
+
+/// Whether a failure is to be retried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is.
+    Retry,
+    /// It is permanent.
+    Stop,
 }
 
 /// Which of the processes that an attempt left behind.

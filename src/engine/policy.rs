@@ -167,6 +167,8 @@ pub struct Policy {
     pub stop_signal: Signal,
     /// What an ending means.
     pub rules: Rules,
+    /// Where it says that the user's own command is asked before a retry, if it is.
+    pub retry_if: Option<String>,
     /// Exit statuses that replace the ordinary ones.
     pub exit_codes: ExitCodes,
 }

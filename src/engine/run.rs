@@ -5,19 +5,20 @@
 use std::time::Duration;
 
 use super::attempt::{Attempt, Due, Limits};
-use super::classify::Ruling;
+use super::backoff::Backoff;
 use super::event::{
-    AttemptCut, AttemptEnded, AttemptStarted, EndedBy, Ending, Event, Kept, Outcome, Record,
-    RetryPlanned, RunStarted, RunStopped, SpawnErrorKind, Trigger, Usage, Verdict,
+    AttemptCut, AttemptStarted, EndedBy, Ending, Event, Outcome, Record, RetryPlanned, RunStarted,
+    RunStopped, SpawnErrorKind, Trigger,
 };
 use super::exit::{Exit, Stop};
 use super::history::History;
+use super::judged::{Judged, Remains};
 use super::next::{Next, Standing};
-use super::output::Matches;
 use super::policy::{Leftovers, Policy};
 use super::signal::Signal;
+use super::state::{State, Wait};
 use super::time::{Time, Timestamp, to_micros};
-use super::{Action, ExitStatus, Input, Sender, Sweep, Why};
+use super::{Action, Answer, ExitStatus, Input, Sender, Sweep, Why};
 
 /// What is said of a process that does not die of SIGKILL.
 const CANNOT_BE_KILLED: &str =
@@ -37,43 +38,6 @@ pub struct Run {
     input_is_lost: bool,
     /// What we failed in, where that ends the run.
     failure: Option<String>,
-}
-
-#[derive(Clone, Debug)]
-enum State {
-    /// Nothing has happened yet.
-    Ready,
-    /// An attempt was ordered; nobody has said that it runs.
-    Starting { attempt: Attempt, trigger: Trigger, waited: Duration },
-    /// It runs.
-    Attempting(Attempt),
-    /// Until the next attempt, on the elapsed clock.
-    Waiting(Wait),
-    /// Until what the last attempt left behind has ended; then the run stops.
-    Sweeping(Outcome),
-    /// It stopped.
-    Over(Exit),
-}
-
-/// A wait between two attempts.
-#[derive(Clone, Copy, Debug)]
-struct Wait {
-    since: Duration,
-    until: Duration,
-    /// What begins the next attempt.
-    trigger: Trigger,
-    /// What the last attempt left behind is still being ended.
-    sweeping: bool,
-}
-
-/// What an attempt left besides its ending.
-#[derive(Clone, Debug, Default)]
-struct Remains {
-    usage: Usage,
-    leftovers: u64,
-    output_held: bool,
-    matches: Matches,
-    kept: Kept,
 }
 
 impl Run {
@@ -112,12 +76,13 @@ impl Run {
                 kept,
                 stdout_closed,
                 matches,
+                hint,
             } => {
                 if stdout_closed && matches!(self.state, State::Attempting(_)) {
                     // Its reader told it to stop, and by it us: to begin again would write to nobody.
                     self.told.get_or_insert(Signal::PIPE);
                 }
-                let remains = Remains { usage, leftovers, output_held, matches, kept };
+                let remains = Remains { usage, leftovers, output_held, matches, hint, kept };
                 self.exited(status, remains, &mut actions);
             }
             Input::Ended => self.in_attempt(|attempt, _| attempt.ended()),
@@ -125,6 +90,7 @@ impl Run {
             Input::OutputStalled => self.in_attempt(|attempt, _| attempt.stalled()),
             Input::InputLost => self.input_is_lost = true,
             Input::Failed(failure) => self.failed(failure, &mut actions),
+            Input::Answered(answer) => self.answered(answer, &mut actions),
             Input::Swept { survives } => self.swept(survives, &mut actions),
             Input::Signal { signal, sender } => self.signal(signal, sender, &mut actions),
             Input::RetryNow => self.retry_now(&mut actions),
@@ -136,19 +102,7 @@ impl Run {
     /// The moment at which something is due, and what; none if only the world can go on.
     #[must_use]
     pub fn wakeup(&self) -> Option<(Time, Why)> {
-        let (remaining, why) = match &self.state {
-            State::Ready | State::Starting { .. } | State::Sweeping(_) | State::Over(_) => {
-                return None;
-            }
-            State::Attempting(attempt) => attempt.wakeup(self.now)?,
-            State::Waiting(wait) => {
-                let remaining = wait.until.saturating_sub(self.now.elapsed);
-                if wait.sweeping && remaining.is_zero() {
-                    return None;
-                }
-                (remaining, Why::Delay)
-            }
-        };
+        let (remaining, why) = self.state.wakeup(self.now)?;
         Some((self.now.plus(remaining), why))
     }
 
@@ -167,14 +121,7 @@ impl Run {
     /// How we end, once the run has stopped.
     #[must_use]
     pub fn exit(&self) -> Option<Exit> {
-        match self.state {
-            State::Over(exit) => Some(exit),
-            State::Ready
-            | State::Starting { .. }
-            | State::Attempting(_)
-            | State::Waiting(_)
-            | State::Sweeping(_) => None,
-        }
+        if let State::Over(exit) = self.state { Some(exit) } else { None }
     }
 
     fn begin(&mut self, actions: &mut Vec<Action>) {
@@ -255,58 +202,74 @@ impl Run {
         let State::Attempting(attempt) = &self.state else {
             return;
         };
-        let Remains { usage, leftovers, output_held, matches, kept } = remains;
-        let mut ruling = match ending.ended_by {
-            EndedBy::Stop | EndedBy::Lost => Ruling::default(),
-            EndedBy::Exit
-            | EndedBy::Signal
-            | EndedBy::Timeout
-            | EndedBy::IdleTimeout
-            | EndedBy::Deadline
-            | EndedBy::SpawnError => self.policy.rules.judge(&ending, &matches),
-        };
-        if self.input_is_lost && ruling.judgement.verdict == Some(Verdict::Transient) {
-            ruling.judgement.verdict = Some(Verdict::Permanent);
-            ruling.judgement.reason = Some("input-lost".to_owned());
-        }
-        let elapsed = to_micros(self.now.elapsed.saturating_sub(attempt.started.elapsed));
-        let active = self.now.active.saturating_sub(attempt.started.active);
-        let is_healthy = self.policy.healthy_after.is_some_and(|healthy| active >= healthy);
+        let judged =
+            Judged::of(&self.policy, attempt, self.now, ending, remains, self.input_is_lost);
         self.told_in_attempt = attempt.was_told();
-        let event = AttemptEnded {
-            attempt: attempt.number,
-            elapsed,
-            ending: ending.clone(),
-            judgement: ruling.judgement.clone(),
-            usage,
-            leftovers,
-            output_held,
-            kept,
+        self.last = Some(judged.event.ending.clone());
+        if self.policy.retry_if.is_some() && self.would_retry(&judged) {
+            let record = self.record(Event::AttemptEnded(Box::new(judged.event.clone())));
+            actions.push(Action::Ask(record));
+            self.state = State::Asking(Box::new(judged));
+        } else {
+            self.conclude(judged, actions);
+        }
+    }
+
+    fn would_retry(&self, judged: &Judged) -> bool {
+        let mut history = self.history.clone();
+        history.apply(&self.record(Event::AttemptEnded(Box::new(judged.event.clone()))));
+        let next = self.standing(&history, judged.is_healthy).next(&judged.ruling);
+        matches!(next, Next::Retry { .. })
+    }
+
+    /// What the user's own command says of a failure that would be retried.
+    fn answered(&mut self, answer: Answer, actions: &mut Vec<Action>) {
+        let State::Asking(judged) = &self.state else {
+            return;
         };
-        self.last = Some(ending);
-        self.tell(Event::AttemptEnded(Box::new(event)), actions);
-        let standing = Standing {
+        let mut judged = (**judged).clone();
+        if answer == Answer::Stop {
+            judged.refuse(self.policy.retry_if.clone());
+        }
+        self.conclude(judged, actions);
+    }
+
+    fn standing<'a>(&'a self, history: &'a History, is_healthy: bool) -> Standing<'a> {
+        Standing {
             policy: &self.policy,
-            history: &self.history,
+            history,
             ended_by: self.last.as_ref().map(|ending| ending.ended_by),
             is_told: self.told.is_some(),
             has_failed: self.failure.is_some(),
             input_is_lost: self.input_is_lost,
             is_healthy,
-        };
-        match standing.next(&ruling) {
+        }
+    }
+
+    /// Tells how the attempt ended, and goes on.
+    fn conclude(&mut self, judged: Judged, actions: &mut Vec<Action>) {
+        let Judged { event, ruling, is_healthy, retry_after } = judged;
+        let leftovers = event.leftovers;
+        self.tell(Event::AttemptEnded(Box::new(event)), actions);
+        match self.standing(&self.history, is_healthy).next(&ruling) {
             Next::Stop(outcome) if self.has_to_sweep_at_the_end(leftovers) => {
                 self.state = State::Sweeping(outcome);
                 actions.push(self.sweep(Sweep::All));
             }
             Next::Stop(outcome) => self.stop(outcome, Duration::ZERO, actions),
             Next::Retry { used } => {
+                let Backoff { max_delay, .. } = self.policy.backoff;
+                let hint = retry_after.unwrap_or_default();
+                if hint > max_delay {
+                    // Earlier than the server asks for is never right, and later than the user wants is too late.
+                    return self.stop(Outcome::RetryAfter, Duration::ZERO, actions);
+                }
                 let previous = self.history.previous_delay.filter(|_| used > 0);
                 let delay = match ruling.delay {
-                    Some(delay) => delay.min(self.policy.backoff.max_delay),
+                    Some(delay) => delay.min(max_delay),
                     None => self.policy.backoff.delay(used, previous),
                 };
-                self.wait(Trigger::Retry, used + 1, delay, leftovers, actions);
+                self.wait(Trigger::Retry, used + 1, delay.max(hint), leftovers, actions);
             }
             Next::Confirm => {
                 let delay = self.policy.backoff.first();
@@ -356,7 +319,7 @@ impl Run {
         match &mut self.state {
             State::Waiting(_) if survives => {
                 self.failure = Some(CANNOT_BE_KILLED.to_owned());
-                self.stop(Outcome::Permanent, self.waited(), actions);
+                self.stop(Outcome::Permanent, self.state.waited(self.now), actions);
             }
             State::Waiting(wait) => {
                 wait.sweeping = false;
@@ -369,7 +332,11 @@ impl Run {
                 }
                 self.stop(outcome, Duration::ZERO, actions);
             }
-            State::Ready | State::Starting { .. } | State::Attempting(_) | State::Over(_) => {}
+            State::Ready
+            | State::Starting { .. }
+            | State::Attempting(_)
+            | State::Asking(_)
+            | State::Over(_) => {}
         }
     }
 
@@ -384,8 +351,13 @@ impl Run {
             State::Waiting(_) => {
                 self.told = Some(signal);
                 self.told_in_attempt = false;
-                let waited = self.waited();
+                let waited = self.state.waited(self.now);
                 self.stop(Outcome::Interrupted, waited, actions);
+            }
+            State::Asking(_) => {
+                self.told.get_or_insert(signal);
+                self.told_in_attempt = false;
+                actions.push(Action::Kill(signal));
             }
             // The run is decided, and what is left of it short.
             State::Sweeping(_) => {}
@@ -399,17 +371,21 @@ impl Run {
             wait.until = self.now.elapsed;
             return;
         }
-        self.start(Trigger::Manual, self.waited(), actions);
+        self.start(Trigger::Manual, self.state.waited(self.now), actions);
     }
 
     fn tick(&mut self, actions: &mut Vec<Action>) {
         match &mut self.state {
-            State::Ready | State::Starting { .. } | State::Sweeping(_) | State::Over(_) => {}
+            State::Ready
+            | State::Starting { .. }
+            | State::Asking(_)
+            | State::Sweeping(_)
+            | State::Over(_) => {}
             State::Attempting(_) => self.tick_attempt(actions),
             State::Waiting(wait) => {
                 if self.now.elapsed >= wait.until && !wait.sweeping {
                     let trigger = wait.trigger;
-                    self.start(trigger, self.waited(), actions);
+                    self.start(trigger, self.state.waited(self.now), actions);
                 }
             }
         }
@@ -445,21 +421,11 @@ impl Run {
             State::Starting { attempt, .. } | State::Attempting(attempt) => {
                 change(attempt, self.now);
             }
-            State::Ready | State::Waiting(_) | State::Sweeping(_) | State::Over(_) => {}
-        }
-    }
-
-    /// How much of the present wait is spent.
-    fn waited(&self) -> Duration {
-        match self.state {
-            State::Waiting(Wait { since, until, .. }) => {
-                to_micros(self.now.elapsed.min(until) - since)
-            }
             State::Ready
-            | State::Starting { .. }
-            | State::Attempting(_)
+            | State::Asking(_)
+            | State::Waiting(_)
             | State::Sweeping(_)
-            | State::Over(_) => Duration::ZERO,
+            | State::Over(_) => {}
         }
     }
 
@@ -482,10 +448,14 @@ impl Run {
         self.state = State::Over(exit);
     }
 
+    fn record(&self, event: Event) -> Record {
+        let t = to_micros(self.now.elapsed);
+        Record { at: self.history.started_at.plus(t), t, event }
+    }
+
     /// Every change of the history is told.
     fn tell(&mut self, event: Event, actions: &mut Vec<Action>) {
-        let t = to_micros(self.now.elapsed);
-        let record = Record { at: self.history.started_at.plus(t), t, event };
+        let record = self.record(event);
         self.history.apply(&record);
         actions.push(Action::Tell(record));
     }

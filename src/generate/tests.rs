@@ -226,6 +226,10 @@ fn environment() -> Roff {
                 "RETRYRUN_LAST_EXIT_CODE, RETRYRUN_LAST_SIGNAL, RETRYRUN_LAST_REASON",
                 "Set for the command from the second attempt on: how the one before ended.",
             ),
+            (
+                "RETRYRUN_HINT_FILE",
+                "Set for the command with --hints: the file in which it may say what it knows of its failure.",
+            ),
             ("NO_COLOR, CLICOLOR, CLICOLOR_FORCE, TERM", "Colours, with --color auto."),
             ("XDG_CONFIG_HOME, HOME", "Where the user's configuration is."),
         ],
@@ -300,11 +304,12 @@ fn defaults(flags: crate::config::settings::Settings) -> Resolved {
 }
 
 /// Values for the keys that have no default which could be written down.
-const EXAMPLES: [(&str, &str, &str); 9] = [
+const EXAMPLES: [(&str, &str, &str); 10] = [
     ("attempts", "4", "in place of retries"),
     ("delays", "[\"1s\", \"5s\", \"30s\"]", "in place of delay, backoff and multiplier"),
     ("seed", "42", "random if not set"),
     ("otherwise", "\"retry\"", "if not set, the built-in rules decide"),
+    ("retry_if", "\"./may-pass\"", "if not set, nobody is asked"),
     ("log_dir", "\"logs\"", "if not set, nothing is kept"),
     ("tail", "\"4KiB\"", "if not set, 4KiB where stderr is read"),
     ("spool_limit", "\"1GiB\"", "if not set, what the disk holds"),

@@ -218,9 +218,11 @@ pub fn closing_level(stopped: &RunStopped, flaky: bool) -> Level {
         // As other programs do: whoever read the output has seen enough.
         Outcome::Interrupted if stopped.signal == Some(Signal::PIPE) => Level::DEBUG,
         Outcome::NotStarted => Level::ERROR,
-        Outcome::Permanent | Outcome::Exhausted | Outcome::Deadline | Outcome::Interrupted => {
-            Level::WARN
-        }
+        Outcome::Permanent
+        | Outcome::Exhausted
+        | Outcome::Deadline
+        | Outcome::RetryAfter
+        | Outcome::Interrupted => Level::WARN,
         Outcome::Succeeded if flaky => Level::INFO,
         Outcome::Succeeded => Level::DEBUG,
     }

@@ -1,12 +1,14 @@
 //! Stdin as we were given it, and the pipe through which a command reads it where it is replayed.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{
-    FileType, Mode, OFlags, SeekFrom, fcntl_getfl, fcntl_setfl, fstat, open, seek, tell,
+    FileType, MemfdFlags, Mode, OFlags, SeekFrom, fcntl_getfl, fcntl_setfl, fstat, memfd_create,
+    open, seek, tell,
 };
 use rustix::io::{Errno, ioctl_fionread, retry_on_intr};
 use rustix::net::{RecvFlags, recv};
@@ -77,6 +79,17 @@ pub fn set_offset(place: u64) -> io::Result<()> {
 /// Descriptors are lacking.
 pub fn null() -> io::Result<OwnedFd> {
     Ok(open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// An input that holds these bytes, from its start.
+///
+/// # Errors
+/// Descriptors or memory are lacking.
+pub fn holding(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = File::from(memfd_create("input", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
 }
 
 /// Our stdin, to be read.

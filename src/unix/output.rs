@@ -25,15 +25,6 @@ pub enum Output {
 }
 
 impl Output {
-    /// What people call it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Output::Stdout => "stdout",
-            Output::Stderr => "stderr",
-        }
-    }
-
     /// Our descriptor.
     #[must_use]
     pub fn fd(self) -> BorrowedFd<'static> {

@@ -177,6 +177,10 @@ impl Stage {
                     self.write(&format!("sweep {which:?} with {signal}"));
                     self.swept = Some(self.now.elapsed.saturating_add(SWEEP));
                 }
+                Action::Ask(_) => {
+                    self.write("ask");
+                    answers.push(Input::Answered(self.script.answer));
+                }
                 Action::Abandon => {
                     self.write("abandon");
                     self.running = None;

@@ -1,0 +1,93 @@
+//! An attempt that has ended and was judged, before anything is told of it.
+
+use std::time::Duration;
+
+use super::attempt::Attempt;
+use super::classify::{Hint, Ruling};
+use super::event::{AttemptEnded, EndedBy, Ending, Judgement, Kept, Usage, Verdict};
+use super::output::Matches;
+use super::policy::Policy;
+use super::time::{Time, to_micros};
+
+/// What an attempt left besides its ending.
+#[derive(Clone, Debug, Default)]
+pub struct Remains {
+    /// What it used.
+    pub usage: Usage,
+    /// Processes that it left behind.
+    pub leftovers: u64,
+    /// Whether something still held its output when we stopped listening.
+    pub output_held: bool,
+    /// What was found in its output.
+    pub matches: Matches,
+    /// What it says of its failure itself.
+    pub hint: Hint,
+    /// What was kept of its output.
+    pub kept: Kept,
+}
+
+/// The attempt, and what the rules say of it.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// What is to be told.
+    pub event: AttemptEnded,
+    /// What the rules say.
+    pub ruling: Ruling,
+    /// Whether it ran for so long that the count of retries begins anew.
+    pub is_healthy: bool,
+    /// The least wait before the next attempt, where somebody asked for one.
+    pub retry_after: Option<Duration>,
+}
+
+impl Judged {
+    /// Judges an attempt that ends now. Where its input is lost no failure passes.
+    #[must_use]
+    pub fn of(
+        policy: &Policy,
+        attempt: &Attempt,
+        now: Time,
+        ending: Ending,
+        remains: Remains,
+        input_is_lost: bool,
+    ) -> Judged {
+        let ruling = match ending.ended_by {
+            EndedBy::Stop | EndedBy::Lost => Ruling::default(),
+            EndedBy::Exit
+            | EndedBy::Signal
+            | EndedBy::Timeout
+            | EndedBy::IdleTimeout
+            | EndedBy::Deadline
+            | EndedBy::SpawnError => {
+                let ruling = policy.rules.judge(&ending, &remains.matches);
+                ruling.with_hint(&remains.hint).with_input(input_is_lost)
+            }
+        };
+        let active = now.active.saturating_sub(attempt.started.active);
+        Judged {
+            event: AttemptEnded {
+                attempt: attempt.number,
+                elapsed: to_micros(now.elapsed.saturating_sub(attempt.started.elapsed)),
+                ending,
+                judgement: ruling.judgement.clone(),
+                usage: remains.usage,
+                leftovers: remains.leftovers,
+                output_held: remains.output_held,
+                kept: remains.kept,
+            },
+            ruling,
+            is_healthy: policy.healthy_after.is_some_and(|healthy| active >= healthy),
+            retry_after: remains.hint.retry_after,
+        }
+    }
+
+    /// The user's own command says that the failure does not pass; `origin` is where it stands.
+    pub fn refuse(&mut self, origin: Option<String>) {
+        self.ruling.judgement = Judgement {
+            verdict: Some(Verdict::Permanent),
+            reason: Some("retry-if".to_owned()),
+            rule_origin: origin,
+            ..Judgement::default()
+        };
+        self.event.judgement = self.ruling.judgement.clone();
+    }
+}

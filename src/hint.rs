@@ -1,0 +1,120 @@
+//! A file in which the command may say what it knows of its failure.
+//!
+//! It is the command's to write: whatever it holds does no harm.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{Mode, OFlags, open};
+use tempfile::TempPath;
+
+use crate::config::value::Seconds;
+use crate::engine::classify::Hint;
+use crate::engine::event::Verdict;
+
+/// How much of its end is read: more is no hint.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// How many characters of a reason are taken.
+const MAX_REASON: usize = 200;
+
+/// The file of one attempt; removed when it is dropped.
+pub struct HintFile(TempPath);
+
+impl HintFile {
+    /// An empty file that only its owner can read.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn create() -> io::Result<HintFile> {
+        Ok(HintFile(tempfile::Builder::new().prefix("retryrun-hint-").tempfile()?.into_temp_path()))
+    }
+
+    /// The entry of the environment by which the command finds it.
+    #[must_use]
+    pub fn fact(&self) -> CString {
+        let mut entry = b"RETRYRUN_HINT_FILE=".to_vec();
+        entry.extend_from_slice(self.0.as_os_str().as_bytes());
+        CString::new(entry).unwrap_or_default()
+    }
+
+    /// What the command wrote; nothing if that is no hint, or not in a file.
+    #[must_use]
+    pub fn read(&self) -> Hint {
+        self.text().map_or_else(|_| Hint::default(), |text| parse(&text))
+    }
+
+    fn text(&self) -> io::Result<String> {
+        // Not through a link, and never waiting: the command may have put anything in its place.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut file = File::from(open(self.0.to_path_buf(), flags, Mode::empty())?);
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        file.seek(SeekFrom::Start(metadata.len().saturating_sub(MAX_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.take(MAX_BYTES).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+/// Lines `verdict=...`, `reason=...` and `retry-after=...`; the last of a kind that can be read counts.
+fn parse(text: &str) -> Hint {
+    let mut hint = Hint::default();
+    for line in text.lines() {
+        let Some((name, value)) = line.split_once('=') else { continue };
+        let value = value.trim();
+        match name.trim() {
+            "verdict" => hint.verdict = value.parse::<Verdict>().ok().or(hint.verdict),
+            "reason" if !value.is_empty() => {
+                let shown = value.chars().filter(|c| !c.is_control());
+                hint.reason = Some(shown.take(MAX_REASON).collect());
+            }
+            "retry-after" => {
+                let seconds = value.parse::<Seconds>().ok().map(|seconds| seconds.0);
+                hint.retry_after = seconds.or(hint.retry_after);
+            }
+            _ => {}
+        }
+    }
+    hint
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_last_line_of_a_kind_counts() {
+        let hint = parse(
+            "verdict=permanent\nreason=one\nverdict=transient\nretry-after=1m30s\nreason=two words\n",
+        );
+        assert_eq!(hint.verdict, Some(Verdict::Transient));
+        assert_eq!(hint.reason.as_deref(), Some("two words"));
+        assert_eq!(hint.retry_after, Some(Duration::from_secs(90)));
+        assert_eq!(parse("reason=a\0b\u{1b}c\n").reason.as_deref(), Some("abc"));
+        assert_eq!(parse("verdict=maybe\nretry-after=-1\nreason=\nnothing\n=\n"), Hint::default());
+    }
+
+    #[test]
+    fn what_is_no_hint_does_no_harm() {
+        let file = HintFile::create().expect("a file");
+        assert_eq!(file.read(), Hint::default(), "nothing was written");
+        fs::write(&file.0, [0xff; 3_000_000]).expect("it is ours");
+        assert_eq!(file.read(), Hint::default());
+        let mut long = vec![b'x'; 3_000_000];
+        long.extend_from_slice(b"\nverdict=success\n");
+        fs::write(&file.0, long).expect("it is ours");
+        assert_eq!(file.read().verdict, Some(Verdict::Success));
+        fs::remove_file(&file.0).expect("it is ours");
+        assert_eq!(file.read(), Hint::default(), "it is gone");
+        std::os::unix::fs::symlink("/dev/zero", &file.0).expect("it is ours");
+        assert_eq!(file.read(), Hint::default(), "it is a link");
+    }
+}

@@ -1,0 +1,101 @@
+//! What others say of a failure: `--retry-if`, `--hints`; and the locale in which rules on text hold.
+
+use std::fs;
+use std::path::Path;
+
+use retryrun::engine::event::Outcome;
+use rustix::process::Signal;
+
+use crate::test::Test;
+
+#[test]
+fn the_users_command_is_asked_with_the_facts_and_the_event() {
+    let asked = "cat >event.json; env | grep ^RETRYRUN_ | sort >facts; echo seen; exit 1";
+    let test = Test::bash(&["--retry-if", asked], "exit 7");
+    let folder = test.path(".");
+    let read = move |name: &str| fs::read_to_string(folder.join(name)).expect("it was written");
+    let running = test.start();
+    let (ran, (event, facts)) = running.finish_with(|| (read("event.json"), read("facts")));
+    let history = ran.history();
+    assert_eq!((ran.code(), history.outcome), (Some(7), Some(Outcome::Permanent)));
+    assert_eq!((ran.stdout.as_str(), ran.stderr.contains("seen\n")), ("", true));
+    let attempt = &history.attempts[0];
+    assert_eq!(attempt.reason.as_deref(), Some("retry-if"));
+    assert_eq!(attempt.rule_origin.as_deref(), Some("flag --retry-if"));
+    let event: serde_json::Value = serde_json::from_str(&event).expect("an event");
+    assert_eq!((&event["v"], &event["event"]), (&1.into(), &"attempt_ended".into()));
+    assert_eq!((&event["run"], &event["exit_code"]), (&history.run_id.into(), &7.into()));
+    assert_eq!(event["verdict"], "transient");
+    for fact in ["RETRYRUN_ATTEMPT=1\n", "RETRYRUN_LAST_EXIT_CODE=7\n", "RETRYRUN_MAX_ATTEMPTS=4\n"]
+    {
+        assert!(facts.contains(fact), "{facts}");
+    }
+}
+
+#[test]
+fn its_exit_status_is_the_answer() {
+    for (command, attempts, warned) in [
+        ("exit 0", 2, false),
+        ("exit 1", 1, false),
+        ("exit 125", 1, false),
+        ("exit 2", 2, true),
+        ("kill -9 $$", 2, true),
+        ("no-such-command-anywhere", 2, true),
+        ("sleep 1000 & sleep 1000", 2, true),
+        // The command's words and output never become part of the text.
+        ("test \"$RETRYRUN_LAST_REASON\" = unlisted", 2, false),
+    ] {
+        let options = ["-n1", "-d0", "--hook-timeout", "0.5", "--retry-if", command];
+        let ran = Test::bash(&options, "exit 3").run();
+        assert_eq!(ran.history().attempts.len(), attempts, "{command}: {}", ran.stderr);
+        assert_eq!(ran.stderr.contains("--retry-if failed"), warned, "{command}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_signal_ends_the_question_and_the_run() {
+    let mut running = Test::bash(&["--retry-if", "echo asked; sleep 1000"], "exit 3").start();
+    running.stderr_with("asked");
+    running.signal(Signal::TERM);
+    let ran = running.finish();
+    assert_eq!((ran.code(), ran.signal()), (None, Some(libc::SIGTERM)));
+    assert_eq!(ran.history().outcome, Some(Outcome::Interrupted));
+}
+
+#[test]
+fn the_command_can_say_what_it_knows() {
+    let run = |options: &[&str], said: &str| {
+        let options = [&["-n1", "-d0", "--hints", "--history=always"], options].concat();
+        let script =
+            format!("echo $RETRYRUN_HINT_FILE; printf '{said}' >$RETRYRUN_HINT_FILE; exit 3");
+        let ran = Test::bash(&options, &script).run();
+        for file in ran.stdout.lines() {
+            assert!(!Path::new(file).exists(), "{file} is removed");
+        }
+        let history = ran.history();
+        let reason = history.attempts[0].reason.clone().unwrap_or_default();
+        (ran.code(), history.attempts.len(), reason)
+    };
+    assert_eq!(run(&[], "verdict=permanent\\nreason=no quota\\n"), (Some(3), 1, "no quota".into()));
+    assert_eq!(run(&[], "verdict=success\\n"), (Some(0), 1, "hint".into()));
+    assert_eq!(run(&["--stop-on", "9"], ""), (Some(3), 2, "unlisted".into()));
+    assert_eq!(run(&["--stop-on", "3"], "verdict=transient\\n"), (Some(3), 1, "stop-on".into()));
+    assert_eq!(run(&[], "retry-after=10m\\n"), (Some(3), 1, "unlisted".into()));
+    assert_eq!(run(&[], "\\0\\377 nonsense"), (Some(3), 2, "unlisted".into()));
+}
+
+#[test]
+fn without_hints_there_is_no_file() {
+    let script = "echo \"<$RETRYRUN_HINT_FILE>\"";
+    let ran = Test::bash(&[], script).env("RETRYRUN_HINT_FILE", "/an/outer/one").run();
+    assert_eq!(ran.stdout, "<>\n");
+}
+
+#[test]
+fn the_locale_is_changed_on_demand_alone() {
+    let script = "env | grep -c ^LC_ALL=; echo $LC_ALL";
+    let with =
+        |options: &[&str]| Test::bash(options, script).env("LC_ALL", "de_DE.UTF-8").run().stdout;
+    assert_eq!(with(&[]), "1\nde_DE.UTF-8\n");
+    assert_eq!(with(&["--c-locale"]), "1\nC.UTF-8\n");
+}
