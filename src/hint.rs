@@ -106,7 +106,7 @@ mod tests {
     fn what_is_no_hint_does_no_harm() {
         let file = HintFile::create().expect("a file");
         assert_eq!(file.read(), Hint::default(), "nothing was written");
-        fs::write(&file.0, [0xff; 3_000_000]).expect("it is ours");
+        fs::write(&file.0, vec![0xff; 3_000_000]).expect("it is ours");
         assert_eq!(file.read(), Hint::default());
         let mut long = vec![b'x'; 3_000_000];
         long.extend_from_slice(b"\nverdict=success\n");

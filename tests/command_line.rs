@@ -541,6 +541,7 @@ fn short_help_is_one_screen_and_long_help_has_headings() {
             "Classification:",
             "Streams:",
             "Reports:",
+            "Hooks:",
             "Supervision:",
             "Exit status:",
             "Configuration:",

@@ -9,7 +9,10 @@ const MAY_KNOW: [(&str, &[&str]); 19] = [
     ("main", &["lib", "config", "unix"]),
     (
         "lib",
-        &["cli", "config", "driver", "engine", "error", "generate", "redact", "report", "unix"],
+        &[
+            "cli", "command", "config", "driver", "engine", "error", "generate", "hook", "redact",
+            "report", "streams", "unix",
+        ],
     ),
     ("cli", &["config", "engine", "error"]),
     ("config", &["engine", "error", "patterns"]),
@@ -17,7 +20,20 @@ const MAY_KNOW: [(&str, &[&str]); 19] = [
     ("redact", &["config", "error"]),
     (
         "driver",
-        &["child", "config", "engine", "error", "facts", "leftovers", "report", "streams", "unix"],
+        &[
+            "child",
+            "command",
+            "engine",
+            "error",
+            "facts",
+            "hint",
+            "hook",
+            "leftovers",
+            "report",
+            "streams",
+            "unix",
+            "config",
+        ],
     ),
     ("child", &["engine", "error", "streams", "unix"]),
     ("command", &["config", "streams"]),
