@@ -118,10 +118,10 @@ impl Run {
     #[must_use]
     pub fn wakeup(&self) -> Option<(Time, Why)> {
         let (remaining, why) = match &self.state {
-            State::Ready | State::Starting { .. } | State::Sweeping(_) | State::Over(_) => {
-                return None;
+            State::Ready | State::Sweeping(_) | State::Over(_) => return None,
+            State::Starting { attempt, .. } | State::Attempting(attempt) => {
+                attempt.wakeup(self.now)?
             }
-            State::Attempting(attempt) => attempt.wakeup(self.now)?,
             State::Waiting(wait) => {
                 let remaining = wait.until.saturating_sub(self.now.elapsed);
                 if wait.sweeping && remaining.is_zero() {
@@ -195,9 +195,6 @@ impl Run {
     }
 
     fn cannot_start(&mut self, kind: SpawnErrorKind, error: String, actions: &mut Vec<Action>) {
-        if !matches!(self.state, State::Starting { .. }) {
-            return;
-        }
         self.started(None, actions);
         let ending = Ending::failed(EndedBy::SpawnError, error, Some(kind));
         self.ended(ending, Remains::default(), actions);
@@ -384,7 +381,14 @@ impl Run {
 
     fn tick(&mut self, actions: &mut Vec<Action>) {
         match &mut self.state {
-            State::Ready | State::Starting { .. } | State::Sweeping(_) | State::Over(_) => {}
+            State::Ready | State::Sweeping(_) | State::Over(_) => {}
+            State::Starting { attempt, .. } => {
+                // It may take its time, as where its cgroup is frozen; then it is an attempt like any other.
+                if attempt.wakeup(self.now).is_some_and(|(remaining, _)| remaining.is_zero()) {
+                    self.started(None, actions);
+                    self.tick_attempt(actions);
+                }
+            }
             State::Attempting(_) => self.tick_attempt(actions),
             State::Waiting(wait) => {
                 if self.now.elapsed >= wait.until && !wait.sweeping {
