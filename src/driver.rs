@@ -4,15 +4,14 @@
 
 use std::ffi::{CStr, CString};
 use std::future::{pending, ready};
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
-
-use rustix::process::getsid;
 
 use crate::child::{Child, Report, cannot_start};
 use crate::config::environment::{Environment, FACTS};
 use crate::config::value::ProcessGroup;
-use crate::engine::event::{Event, Record, Trigger};
+use crate::engine::event::{SpawnErrorKind, Trigger};
 use crate::engine::exit::Exit;
 use crate::engine::history::History;
 use crate::engine::signal::Signal;
@@ -24,7 +23,7 @@ use crate::report::Sinks;
 use crate::streams::{Capture, Streams};
 use crate::unix::cgroup::Cgroup;
 use crate::unix::clock::{Alarm, Clock};
-use crate::unix::process::{reap_orphans, stopped_by};
+use crate::unix::process::{own_session, reap_orphans, stopped_by};
 use crate::unix::signals::{Received, Signals, let_the_second_kill};
 use crate::unix::spawn::{Group, Program, SpawnError};
 use crate::unix::start::{self, Start};
@@ -118,7 +117,6 @@ impl Driver {
         loop {
             let answer = self.handle(now, input);
             if let Some(exit) = self.run.exit() {
-                self.leave();
                 return exit;
             }
             input = match answer {
@@ -133,6 +131,9 @@ impl Driver {
     fn handle(&mut self, now: Time, input: Input) -> Option<Input> {
         let mut answer = None;
         let mut actions = self.run.handle(now, input);
+        if self.run.exit().is_some() {
+            self.leave();
+        }
         // To say so may take its time, where nobody reads it.
         actions.sort_by_key(|action| !matches!(action, Action::Kill(_)));
         for action in actions {
@@ -141,18 +142,10 @@ impl Driver {
                 Action::Kill(signal) => self.end(signal),
                 Action::Sweep { which, signal } => answer = self.sweep(which, signal),
                 Action::Abandon => self.child = None,
-                Action::Tell(record) => self.tell(&record),
+                Action::Tell(record) => self.sinks.tell(&record, self.run.history()),
             }
         }
         answer
-    }
-
-    fn tell(&mut self, record: &Record) {
-        if matches!(record.event, Event::RunStopped(_)) && self.run.history().has_failed() {
-            // What is left is to say so, which does not take long.
-            let_the_second_kill(&STOP_SIGNALS);
-        }
-        self.sinks.tell(record, self.run.history());
     }
 
     fn start(&mut self, attempt: u64, trigger: Trigger) -> Option<Input> {
@@ -180,7 +173,7 @@ impl Driver {
         let cgroup = match &self.command.cgroup {
             Some(parent) => {
                 let name = format!("retryrun-{}-{attempt}", history.run_id);
-                Some(Cgroup::create(parent, &name)?)
+                Some(Cgroup::create(parent, &name).map_err(no_cgroup)?)
             }
             None => None,
         };
@@ -212,7 +205,7 @@ impl Driver {
         }
     }
 
-    /// The last things of a run.
+    /// The last things of a run that is decided, but for what is to be said of it.
     fn leave(&mut self) {
         if let Some(leftovers) = &self.leftovers {
             leftovers.kill(&self.tree);
@@ -224,6 +217,8 @@ impl Driver {
         if let Some(terminal) = self.terminal.as_ref().filter(|_| has_changed_the_terminal) {
             terminal.restore();
         }
+        // To say so does not take long; all else is done.
+        let_the_second_kill(&STOP_SIGNALS);
     }
 
     async fn next_input(&mut self) -> Input {
@@ -336,10 +331,6 @@ impl Driver {
     }
 }
 
-fn own_session() -> i32 {
-    getsid(None).map_or(0, |session| session.as_raw_nonzero().get())
-}
-
 /// How long until a moment, by the clock that its reason is measured by.
 fn remaining(now: Time, at: Time, why: Why) -> Duration {
     match why {
@@ -369,6 +360,16 @@ async fn stays_stopped(stopped: Option<&(Signal, Alarm)>) {
         Some((_, alarm)) => alarm.rings().await,
         None => pending().await,
     }
+}
+
+/// Not what it would mean for the command itself, such as that there is no such command.
+fn no_cgroup(error: io::Error) -> SpawnError {
+    let SpawnError { kind, reason } = SpawnError::from(error);
+    let kind = match kind {
+        SpawnErrorKind::NotFound => SpawnErrorKind::NotExecutable,
+        SpawnErrorKind::NotExecutable | SpawnErrorKind::Resources => kind,
+    };
+    SpawnError { kind, reason: format!("cannot make its cgroup: {reason}") }
 }
 
 fn is_fact(entry: &CStr) -> bool {
