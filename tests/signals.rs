@@ -224,20 +224,13 @@ fn every_signal_that_would_end_us_is_the_commands() {
 
 #[test]
 fn two_in_a_row_reach_the_command_and_the_first_is_what_we_die_of() {
-    let mut running = Test::actor(&["-k", "1h"], "exit-on=INT:0 listen").start();
-    running.stdout_line();
+    let mut running = listener(&["-k", "1h"]);
     running.signal(Signal::TERM);
     assert_eq!(running.stdout_line(), "TERM\n");
     running.signal(Signal::HUP);
     while running.stdout_line() != "HUP\n" {}
-    running.signal(Signal::KILL);
-    assert_eq!(running.finish().signal(), Some(libc::SIGKILL));
-
-    let mut running = Test::bash(&["-k", "1h"], "trap : TERM; echo up; sleep 1000").start();
-    running.stdout_line();
-    running.signal(Signal::TERM);
-    // Bash waits for its sleep, which dies of the TERM that the group gets, and then exits with its status.
-    assert_eq!(running.wait().code(), Some(128 + libc::SIGTERM));
+    running.signal(Signal::INT);
+    interrupted(&running.finish(), Signal::TERM);
 }
 
 #[test]
