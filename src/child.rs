@@ -9,6 +9,7 @@ use std::io;
 use std::path::PathBuf;
 
 use rustix::process::Pid;
+use tokio::task::yield_now;
 
 use crate::engine::classify::Hint;
 use crate::engine::event::{Kept, SpawnErrorKind, Usage};
@@ -138,6 +139,7 @@ impl Child {
                             Ok(Report::Input(Input::Started { pid }))
                         }
                         Err(error) => {
+                            stop::forget_target();
                             let _exit_status_of_ours = reap(self.pid);
                             Err(error)
                         }
@@ -184,24 +186,30 @@ impl Child {
 
     /// Waits until nothing of the tree lives, once it is being ended.
     async fn rest_ended(&self, tree: &Tree) {
-        let members = tree.members(&self.in_cgroup());
-        if members.is_empty() {
-            return;
-        }
-        if self.sent == Sent::Kill {
-            // Those that came since the last look.
-            self.kill_cgroup();
-            for member in members {
-                let _told_when_first_sent = member.signal(Signal::KILL);
+        loop {
+            let is_empty = tree.members(&self.in_cgroup()).is_empty();
+            let was_busy = reap_orphans(Some(self.pid));
+            if is_empty && !was_busy {
+                return;
+            }
+            if self.sent == Sent::Kill {
+                // Those that came since the last look.
+                self.kill_cgroup();
+                tree.kill(&self.in_cgroup(), |_| true);
+            }
+            if was_busy {
+                yield_now().await;
+            } else {
+                // The last of them is a child of ours, since orphans become that: we are woken by its SIGCHLD, and asked again.
+                pending::<()>().await;
             }
         }
-        // The last of them is a child of ours, since orphans become that: we are woken by its SIGCHLD, and asked again.
-        pending::<()>().await;
     }
 
     fn ended(&mut self, remains: Remains, tree: &Tree) -> Input {
-        let (status, usage) = reap(self.pid).unwrap_or_else(|_| lost());
+        // First, since from then on another process may have its pid.
         stop::forget_target();
+        let (status, usage) = reap(self.pid).unwrap_or_else(|_| lost());
         reap_orphans(None);
         let in_cgroup = self.in_cgroup();
         // A look at all processes is expensive, and mostly nothing was left.
@@ -252,9 +260,11 @@ impl Child {
             Group::Inherited => (Ok(()), 0),
         };
         for member in tree.members(&self.in_cgroup()) {
-            if member.group != in_group {
-                result = result.and(member.signal(signal));
-            }
+            result = result.and(match member.group == in_group {
+                // It has got it already. A group takes a signal if one of its processes does.
+                true => member.check(),
+                false => member.signal(signal),
+            });
         }
         result
     }

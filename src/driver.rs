@@ -7,12 +7,10 @@ use std::future::{pending, ready};
 use std::io;
 use std::time::Duration;
 
-use rustix::process::getsid;
-
 use crate::child::{Child, Report, Trouble, cannot_start};
 use crate::command::{Command, StreamPlan};
 use crate::config::value::ProcessGroup;
-use crate::engine::event::{Event, Kept, Line, Record, Trigger};
+use crate::engine::event::{Event, Kept, Line, Record, SpawnErrorKind, Trigger};
 use crate::engine::exit::Exit;
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
@@ -29,7 +27,7 @@ use crate::streams::stdin::Stdin;
 use crate::unix::cgroup::Cgroup;
 use crate::unix::clock::{Alarm, Clock};
 use crate::unix::output::Output;
-use crate::unix::process::{reap_orphans, stopped_by};
+use crate::unix::process::{own_session, reap_orphans, stopped_by};
 use crate::unix::signals::{Received, Signals, let_the_second_kill};
 use crate::unix::spawn::{Group, Program, SpawnError};
 use crate::unix::start::{self, Start};
@@ -193,7 +191,7 @@ impl Driver {
         let cgroup = match &self.command.cgroup {
             Some(parent) => {
                 let name = format!("retryrun-{}-{attempt}", history.run_id);
-                Some(Cgroup::create(parent, &name)?)
+                Some(Cgroup::create(parent, &name).map_err(no_cgroup)?)
             }
             None => None,
         };
@@ -463,10 +461,6 @@ impl Driver {
     }
 }
 
-fn own_session() -> i32 {
-    getsid(None).map_or(0, |session| session.as_raw_nonzero().get())
-}
-
 /// How long until a moment, by the clock that its reason is measured by.
 fn remaining(now: Time, at: Time, why: Why) -> Duration {
     match why {
@@ -507,4 +501,14 @@ async fn stays_stopped(stopped: Option<&(Signal, Alarm)>) {
         Some((_, alarm)) => alarm.rings().await,
         None => pending().await,
     }
+}
+
+/// Not what it would mean for the command itself, such as that there is no such command.
+fn no_cgroup(error: io::Error) -> SpawnError {
+    let SpawnError { kind, reason } = SpawnError::from(error);
+    let kind = match kind {
+        SpawnErrorKind::NotFound => SpawnErrorKind::NotExecutable,
+        SpawnErrorKind::NotExecutable | SpawnErrorKind::Resources => kind,
+    };
+    SpawnError { kind, reason: format!("cannot make its cgroup: {reason}") }
 }

@@ -5,17 +5,23 @@
 use std::io;
 use std::time::Duration;
 
+use tokio::task::yield_now;
+
 use crate::engine::Sweep;
 use crate::engine::signal::Signal;
 use crate::unix::cgroup::Cgroup;
 use crate::unix::clock::Alarm;
+use crate::unix::process::reap_orphans;
 use crate::unix::tree::{Member, Tree};
 
 /// Time from the first signal to SIGKILL.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What still lives so long after SIGKILL does not die.
-const UNKILLABLE_AFTER: Duration = Duration::from_secs(5);
+/// After SIGKILL there is another look so often, also without a SIGCHLD: the dead child of a process that stays is not ours.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What still lives after so many looks, 5 s after SIGKILL, does not die.
+const LOOKS: u32 = 100;
 
 /// Leftovers that are to end.
 pub struct Leftovers {
@@ -31,7 +37,8 @@ pub struct Leftovers {
 enum Stage {
     Untold,
     Told,
-    Killed,
+    /// And looked at so often since.
+    Killed(u32),
 }
 
 impl Leftovers {
@@ -54,7 +61,12 @@ impl Leftovers {
         loop {
             let members = self.members(tree);
             if members.is_empty() {
-                return false;
+                if !reap_orphans(None) {
+                    return false;
+                }
+                // Something died as we looked, and may have forked.
+                yield_now().await;
+                continue;
             }
             match self.stage {
                 Stage::Untold => {
@@ -64,31 +76,38 @@ impl Leftovers {
                     self.alarm.set(GRACE);
                 }
                 Stage::Told => {}
-                Stage::Killed => send(&members, Signal::KILL),
+                Stage::Killed(LOOKS..) => return true,
+                Stage::Killed(_) => self.kill(tree),
             }
             self.alarm.rings().await;
-            match self.stage {
-                Stage::Untold | Stage::Told => {
-                    self.stage = Stage::Killed;
-                    self.alarm.set(UNKILLABLE_AFTER);
-                }
-                Stage::Killed => return true,
-            }
+            self.stage = match self.stage {
+                Stage::Untold | Stage::Told => Stage::Killed(0),
+                Stage::Killed(looks) => Stage::Killed(looks + 1),
+            };
+            self.alarm.set(LOOK_EVERY);
         }
     }
 
     /// Ends them at once, as far as it goes: the run ends, and they were being ended.
     pub fn kill(&self, tree: &Tree) {
-        send(&self.members(tree), Signal::KILL);
+        tree.kill(&self.in_cgroup(), |member| self.is_meant(member));
     }
 
     fn members(&self, tree: &Tree) -> Vec<Member> {
-        let in_cgroup = self.cgroup.as_ref().map(Cgroup::members).unwrap_or_default();
-        let mut members = tree.members(&in_cgroup);
-        if self.which == Sweep::Session {
-            members.retain(|member| member.session == self.session);
-        }
+        let mut members = tree.members(&self.in_cgroup());
+        members.retain(|member| self.is_meant(member));
         members
+    }
+
+    fn is_meant(&self, member: &Member) -> bool {
+        match self.which {
+            Sweep::All => true,
+            Sweep::Session => member.session == self.session,
+        }
+    }
+
+    fn in_cgroup(&self) -> Vec<i32> {
+        self.cgroup.as_ref().map(Cgroup::members).unwrap_or_default()
     }
 }
 

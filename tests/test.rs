@@ -1,17 +1,26 @@
 //! One test of the real program: a folder and an environment of its own, and what came out.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
-use retryrun::engine::history::History;
+use retryrun::engine::history::{Attempt, History};
 use tempfile::TempDir;
 
 /// The program under test.
 pub const RETRYRUN: &str = env!("CARGO_BIN_EXE_retryrun");
+
+/// Our own scripted child: see `tests/actor/main.rs`.
+pub fn actor() -> String {
+    let folder = Path::new(RETRYRUN).parent().expect("it lies in a folder");
+    let actor = folder.join("examples/actor");
+    assert!(actor.exists(), "`cargo test` or `cargo build --examples` builds {}", actor.display());
+    actor.into_os_string().into_string().expect("the path is text")
+}
 
 /// A run of the program that has not begun.
 pub struct Test {
@@ -36,16 +45,21 @@ pub struct Ran {
 /// A run that goes on; ended, if it still is, when the test ends.
 pub struct Running {
     child: Child,
-    stdout: BufReader<ChildStdout>,
-    stderr: BufReader<ChildStderr>,
+    stdout: Box<dyn BufRead + Send>,
+    stderr: Box<dyn BufRead + Send>,
     folder: Option<TempDir>,
 }
 
 impl Test {
     /// With these options and the command's words.
     pub fn new<W: AsRef<OsStr>>(words: impl IntoIterator<Item = W>) -> Test {
+        Test::of(RETRYRUN, words)
+    }
+
+    /// Another program, that starts ours.
+    pub fn of<W: AsRef<OsStr>>(program: &str, words: impl IntoIterator<Item = W>) -> Test {
         let folder = tempfile::tempdir().expect("a folder for the test");
-        let mut command = Command::new(RETRYRUN);
+        let mut command = Command::new(program);
         command
             .args(words)
             .current_dir(folder.path())
@@ -65,6 +79,13 @@ impl Test {
     /// As [`Test::new`], with a script for `bash -c` as the command.
     pub fn bash(options: &[&str], script: &str) -> Test {
         Test::new(options.iter().copied().chain(["--", "bash", "-c", script]))
+    }
+
+    /// As [`Test::new`], with the words of a script for our actor.
+    pub fn actor(options: &[&str], script: &str) -> Test {
+        let actor = actor();
+        let words = options.iter().copied().chain(["--", &actor]).chain(script.split_whitespace());
+        Test::new(words)
     }
 
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Test {
@@ -97,8 +118,8 @@ impl Test {
     pub fn start(mut self) -> Running {
         let mut child = self.command.spawn().expect("the program under test");
         Running {
-            stdout: BufReader::new(child.stdout.take().expect("it is piped")),
-            stderr: BufReader::new(child.stderr.take().expect("it is piped")),
+            stdout: reader(child.stdout.take()),
+            stderr: reader(child.stderr.take()),
             child,
             folder: Some(self.folder),
         }
@@ -120,6 +141,11 @@ impl Ran {
     pub fn history(&self) -> History {
         let last = self.stderr.lines().last().unwrap_or_default();
         serde_json::from_str(last).unwrap_or_else(|error| panic!("{error} in {:?}", self.stderr))
+    }
+
+    /// The first attempt of the history.
+    pub fn first_attempt(&self) -> Attempt {
+        self.history().attempts.into_iter().next().expect("there was one")
     }
 
     /// Stderr without the history.
@@ -158,6 +184,23 @@ impl Running {
         }
     }
 
+    /// Waits for lines `NAME PID` of stdout, one for each name, in any order.
+    pub fn pids<const N: usize>(&mut self, names: [&str; N]) -> [Process; N] {
+        let mut found = HashMap::new();
+        while names.iter().any(|name| !found.contains_key(*name)) {
+            let line = self.stdout_line();
+            if let Some((name, pid)) = line.trim().split_once(' ') {
+                found.insert(name.to_owned(), Process::of(pid.parse().expect("a pid")));
+            }
+        }
+        names.map(|name| found.remove(name).expect("its line has come"))
+    }
+
+    /// Waits for our end alone: others may still hold the output.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().expect("it is our child")
+    }
+
     /// Waits for the end, and for the end of whatever holds its output.
     pub fn finish(mut self) -> Ran {
         let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -190,6 +233,72 @@ impl Drop for Running {
         let _already_ended = self.child.kill();
         let _already_reaped = self.child.wait();
     }
+}
+
+/// What comes out; nothing where the test put something else in the place of the pipe.
+fn reader(output: Option<impl Read + Send + 'static>) -> Box<dyn BufRead + Send> {
+    match output {
+        Some(output) => Box::new(BufReader::new(output)),
+        None => Box::new(std::io::empty()),
+    }
+}
+
+/// A process that a run told of; killed, if it still lives, when the test ends.
+#[derive(Debug)]
+pub struct Process {
+    pub pid: i32,
+    started: Option<String>,
+}
+
+impl Process {
+    pub fn of(pid: i32) -> Process {
+        Process { pid, started: state(pid).map(|(_, started)| started) }
+    }
+
+    /// The letter of its state in `/proc`; none if it has ended.
+    pub fn state(&self) -> Option<String> {
+        let (state, _) = state(self.pid).filter(|(_, now)| Some(now) == self.started.as_ref())?;
+        Some(state).filter(|state| state != "Z" && state != "X")
+    }
+
+    pub fn lives(&self) -> bool {
+        self.state().is_some()
+    }
+
+    /// Waits until it is in a state.
+    pub fn wait_for_state(&self, state: &str) {
+        wait_until(&format!("{self:?} is in state {state}"), || {
+            self.state().as_deref() == Some(state)
+        });
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.pid).filter(|_| self.lives()) {
+            let _ended_meanwhile =
+                rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// Of proc_pid_stat(5): the state and, 20th behind the name, the start time.
+fn state(pid: i32) -> Option<(String, String)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let mut fields = rest.split_whitespace().map(str::to_owned);
+    Some((fields.next()?, fields.nth(18)?))
+}
+
+/// Waits for something that tells nobody when it happens.
+pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
+    for _ in 0..6000 {
+        if happened() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("not in half a minute: {what}");
 }
 
 fn line_of(reader: &mut impl BufRead) -> String {

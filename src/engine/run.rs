@@ -161,9 +161,6 @@ impl Run {
     }
 
     fn cannot_start(&mut self, kind: SpawnErrorKind, error: String, actions: &mut Vec<Action>) {
-        if !matches!(self.state, State::Starting { .. }) {
-            return;
-        }
         self.started(None, actions);
         let ending = Ending::failed(EndedBy::SpawnError, error, Some(kind));
         self.ended(ending, Remains::default(), actions);
@@ -376,11 +373,14 @@ impl Run {
 
     fn tick(&mut self, actions: &mut Vec<Action>) {
         match &mut self.state {
-            State::Ready
-            | State::Starting { .. }
-            | State::Asking(_)
-            | State::Sweeping(_)
-            | State::Over(_) => {}
+            State::Ready | State::Asking(_) | State::Sweeping(_) | State::Over(_) => {}
+            State::Starting { attempt, .. } => {
+                // It may take its time, as where its cgroup is frozen; then it is an attempt like any other.
+                if attempt.wakeup(self.now).is_some_and(|(remaining, _)| remaining.is_zero()) {
+                    self.started(None, actions);
+                    self.tick_attempt(actions);
+                }
+            }
             State::Attempting(_) => self.tick_attempt(actions),
             State::Waiting(wait) => {
                 if self.now.elapsed >= wait.until && !wait.sweeping {

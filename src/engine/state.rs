@@ -53,18 +53,14 @@ impl State {
     #[must_use]
     pub fn wakeup(&self, now: Time) -> Option<(Duration, Why)> {
         match self {
-            State::Attempting(attempt) => attempt.wakeup(now),
+            State::Starting { attempt, .. } | State::Attempting(attempt) => attempt.wakeup(now),
             State::Waiting(wait) => {
                 let remaining = wait.until.saturating_sub(now.elapsed);
                 // A wait that is over goes on until the sweep is, too.
                 let is_due = !(wait.sweeping && remaining.is_zero());
                 is_due.then_some((remaining, Why::Delay))
             }
-            State::Ready
-            | State::Starting { .. }
-            | State::Asking(_)
-            | State::Sweeping(_)
-            | State::Over(_) => None,
+            State::Ready | State::Asking(_) | State::Sweeping(_) | State::Over(_) => None,
         }
     }
 

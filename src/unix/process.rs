@@ -3,6 +3,7 @@
 //! Its end is noticed before it is reaped: the zombie keeps pid and group from being used again while the rest of
 //! its tree is ended.
 
+use std::fs;
 use std::future::pending;
 use std::io;
 use std::mem::MaybeUninit;
@@ -54,6 +55,13 @@ pub fn stopped_by(pid: Pid) -> Option<Signal> {
     let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
     let status = waitid(WaitId::Pid(pid), options).ok()??;
     Signal::new(status.stopping_signal()?)
+}
+
+/// The session that we are in; 0 where its leader is outside of our PID namespace, as /proc shows it, too.
+#[must_use]
+pub fn own_session() -> i32 {
+    // SAFETY: plain numbers; of ourselves it cannot fail.
+    unsafe { libc::getsid(0) }
 }
 
 /// Whether we have a child, be it a zombie.
@@ -129,17 +137,31 @@ pub fn reap(pid: Pid) -> io::Result<(ExitStatus, Usage)> {
     Ok((exit_status(status), used(&usage)))
 }
 
-/// Reaps what else has ended: orphans that the kernel gave to us. A `leader` that has ended is left for [`reap`].
-///
-/// The kernel answers with the child that it lists first, so that those behind a dead leader wait until it is reaped.
-pub fn reap_orphans(leader: Option<Pid>) {
+/// Reaps what else has ended: orphans that the kernel gave to us. A `leader` that has ended is left for [`reap`]. Answers whether
+/// there were any: who looked for living processes meanwhile may have missed one that such an orphan has forked.
+pub fn reap_orphans(leader: Option<Pid>) -> bool {
+    let mut any = false;
     while let Ok(Some(pid)) = next_ended() {
         if Some(pid) == leader {
-            return;
+            return reap_behind(pid) || any;
         }
-        // SAFETY: a null status is allowed; the child has ended, so that the call does not block.
-        unsafe { libc::waitpid(pid.as_raw_nonzero().get(), ptr::null_mut(), libc::WNOHANG) };
+        any |= reap_if_ended(pid);
     }
+    any
+}
+
+/// The kernel answers with the child that it lists first. Those behind a dead leader have to be asked for one by one: a daemon
+/// that forks for ever would fill the table of processes while the leader is kept.
+fn reap_behind(leader: Pid) -> bool {
+    let us = rustix::process::getpid().as_raw_nonzero();
+    let children = fs::read_to_string(format!("/proc/self/task/{us}/children")).unwrap_or_default();
+    let pids = children.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
+    pids.filter(|pid| *pid != leader && reap_if_ended(*pid)).count() > 0
+}
+
+fn reap_if_ended(child: Pid) -> bool {
+    // SAFETY: a null status is allowed; with WNOHANG the call does not block.
+    unsafe { libc::waitpid(child.as_raw_nonzero().get(), ptr::null_mut(), libc::WNOHANG) > 0 }
 }
 
 fn exit_status(status: libc::c_int) -> ExitStatus {

@@ -8,9 +8,9 @@ use std::fs;
 use std::io;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal, test_kill_process};
 
-use super::process::{has_children, signal_process};
+use super::process::{has_children, signal_group, signal_process};
 use crate::engine::signal::Signal;
 
 /// A process as /proc shows it.
@@ -60,6 +60,20 @@ impl Tree {
         members.retain(|member| !member.is_zombie());
         members
     }
+
+    /// Kills the members that are meant, and every group that consists of such alone as a whole: one that forks faster than we can
+    /// look is never where it was seen.
+    pub fn kill(&self, others: &[i32], is_meant: impl Fn(&Member) -> bool) {
+        let processes = processes();
+        let mut members = walk(&processes, self.us, others, &self.before);
+        members.retain(is_meant);
+        for group in groups(&processes, &members) {
+            let _gone_or_not_ours_to_end = signal_group(group, Signal::KILL);
+        }
+        for member in members.iter().filter(|member| !member.is_zombie()) {
+            let _not_ours_to_end = member.signal(Signal::KILL);
+        }
+    }
 }
 
 impl Default for Tree {
@@ -81,6 +95,17 @@ impl Member {
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.state == b'T'
+    }
+
+    /// Whether we may send it signals.
+    ///
+    /// # Errors
+    /// It belongs to somebody else (EPERM).
+    pub fn check(&self) -> io::Result<()> {
+        match Pid::from_raw(self.pid).map(test_kill_process) {
+            Some(Err(Errno::PERM)) => Err(Errno::PERM.into()),
+            Some(Ok(()) | Err(_)) | None => Ok(()),
+        }
     }
 
     /// Sends it a signal, and nobody who has its pid after it. A process that is gone is no error.
@@ -164,6 +189,17 @@ fn walk(
     found
 }
 
+/// The groups of which all processes are `members`, zombies among them: where one has forked and died, the group goes on.
+fn groups(processes: &[Member], members: &[Member]) -> Vec<Pid> {
+    let members_of = |of: &[Member], group| of.iter().filter(|one| one.group == group).count();
+    let mut groups: Vec<i32> = members.iter().map(|member| member.group).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    groups
+        .retain(|group| *group > 1 && members_of(processes, *group) == members_of(members, *group));
+    groups.into_iter().filter_map(Pid::from_raw).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +214,14 @@ mod tests {
         let expected = Member { group: 43, session: 44, state: b'T', ..member(42, 7, 9999) };
         assert_eq!(parse(42, stat), Some(expected));
         assert_eq!(parse(42, b"42 (cut"), None);
+    }
+
+    #[test]
+    fn a_group_is_whole_if_nobody_else_is_in_it() {
+        let of = |pid, group| Member { group, ..member(pid, 2, 5) };
+        let members = [of(3, 3), of(4, 3), of(5, 7), of(6, 1), of(8, 0)];
+        let processes = [&members[..], &[of(7, 7), of(9, 9)]].concat();
+        assert_eq!(groups(&processes, &members), [Pid::from_raw(3).expect("not zero")]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use retryrun::engine::event::SpawnErrorKind;
 use retryrun::engine::signal::Signal;
 use retryrun::engine::time::Time;
 use retryrun::engine::{Action, Input, Sender, Why};
@@ -109,7 +110,7 @@ fn once_an_attempt_was_killed_only_its_death_is_waited_for() {
     let mut run = Script::new([]).timeout(secs(60.0)).run();
     assert_eq!(run.wakeup(), None, "it has not begun");
     run.handle(Time::default(), Input::Begin);
-    assert_eq!(run.wakeup(), None, "the command is being started");
+    assert_eq!(run.wakeup(), Some((at(60.0), Why::Timeout)), "it may hang before it runs");
     run.handle(Time::default(), Input::Started { pid: 1 });
     assert_eq!(run.wakeup(), Some((at(60.0), Why::Timeout)));
     run.handle(at(1.0), term());
@@ -126,4 +127,19 @@ fn once_an_attempt_was_killed_only_its_death_is_waited_for() {
     run.handle(Time::default(), Input::Started { pid: 1 });
     assert_eq!(run.handle(at(60.0), Input::Tick).len(), 2, "cut and kill");
     assert_eq!(run.wakeup(), Some((at(65.0), Why::Unkillable)));
+}
+
+#[test]
+fn a_limit_holds_also_while_the_command_is_being_started() {
+    let at = |seconds| Time::default().plus(secs(seconds));
+    let mut run = Script::new([]).timeout(secs(60.0)).run();
+    run.handle(Time::default(), Input::Begin);
+    assert_eq!(run.handle(at(59.0), Input::Tick), []);
+    let actions = run.handle(at(60.0), Input::Tick);
+    assert_eq!(actions.last(), Some(&Action::Kill(Signal::TERM)));
+    assert_eq!(actions.len(), 3, "it began, and was cut: {actions:?}");
+    let error = "gone".to_owned();
+    run.handle(at(61.0), Input::CannotStart { kind: SpawnErrorKind::Resources, error });
+    assert_eq!(run.history().last_number(), 1);
+    assert_eq!(run.wakeup(), Some((at(66.0), Why::Delay)));
 }

@@ -1,0 +1,321 @@
+//! Bad weather: too few processes, descriptors or bytes, closed and full outputs, programs that cannot be executed.
+
+use std::fs::{self, File, Permissions};
+use std::io::Error;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use retryrun::engine::event::{EndedBy, Outcome, Verdict};
+use retryrun::engine::history::Attempt;
+
+use crate::test::{RETRYRUN, Ran, Test, actor, path};
+
+#[expect(clippy::print_stderr, reason = "whoever reads a test's output learns what was not tested")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+/// With a limit of the system on the process.
+fn limited(test: Test, resource: libc::__rlimit_resource_t, limit: u64) -> Test {
+    test.with(|command| {
+        let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+        // SAFETY: setrlimit is async-signal-safe.
+        unsafe {
+            command.pre_exec(move || match libc::setrlimit(resource, &limit) {
+                0 => Ok(()),
+                _ => Err(Error::last_os_error()),
+            });
+        }
+    })
+}
+
+/// The first attempt of a run that could not start its command.
+fn not_started(ran: &Ran) -> Attempt {
+    let attempt = ran.first_attempt();
+    assert_eq!(attempt.ended_by, Some(EndedBy::SpawnError), "{}", ran.stderr);
+    attempt
+}
+
+#[test]
+fn a_lack_of_processes_is_transient() {
+    if !rustix::process::geteuid().is_root() {
+        return say("skipped: only root can become a user without processes");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("it is ours");
+    let copy = folder.path().join("retryrun");
+    fs::copy(RETRYRUN, &copy).expect("a copy");
+    let copy = copy.into_os_string().into_string().expect("text");
+    // A user that nobody else is: the limit counts all processes of the user.
+    let words =
+        ["--reuid=64321", "--clear-groups", "prlimit", "--nproc=1", &copy, "-n1", "-d0", "true"];
+    let ran = Test::of("setpriv", words)
+        .with(|command| {
+            command.current_dir("/");
+        })
+        .run();
+    let attempt = not_started(&ran);
+    assert_eq!((ran.code(), attempt.verdict), (Some(126), Some(Verdict::Transient)));
+    let error = attempt.error.unwrap_or_default();
+    assert_eq!(error, "cannot run `true`: Resource temporarily unavailable");
+    assert_eq!(
+        (ran.history().attempts.len(), ran.history().outcome),
+        (2, Some(Outcome::Exhausted))
+    );
+}
+
+#[test]
+fn with_too_few_descriptors_nothing_is_run_and_with_enough_all_goes_well() {
+    let mut outcomes = Vec::new();
+    for limit in 4..=64 {
+        // With an idle timeout both outputs are read, which takes the most.
+        let test = Test::bash(&["-n0", "--idle-timeout=100"], "echo ran; exit 3");
+        let ran = limited(test, libc::RLIMIT_NOFILE, limit).run();
+        match (ran.code(), ran.stdout.as_str()) {
+            (Some(125), "") => {
+                let message = "retryrun: cannot supervise a command: Too many open files\n";
+                assert_eq!(ran.stderr, message, "{limit}");
+                outcomes.push(false);
+            }
+            (Some(3), "ran\n") => outcomes.push(true),
+            _ => panic!("{limit}: {:?} {:?} {}", ran.status, ran.stdout, ran.stderr),
+        }
+    }
+    assert!(outcomes.is_sorted() && outcomes.contains(&false) && outcomes.contains(&true));
+}
+
+#[test]
+fn a_lack_of_memory_ends_nothing_in_silence() {
+    for megabytes in [16, 32, 64, 256] {
+        let test = Test::new(["-n0", "sh", "-c", "exit 3"]);
+        let ran = limited(test, libc::RLIMIT_AS, megabytes << 20).run();
+        // The loader, we, or the command: somebody says what is lacking.
+        assert!(ran.code() == Some(3) || !ran.stderr.is_empty(), "{megabytes}: {ran:?}");
+        assert_ne!(ran.code(), Some(0));
+        assert!(megabytes < 256 || ran.code() == Some(3), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_full_stderr_changes_nothing_else() {
+    let full = || File::options().write(true).open("/dev/full").expect("it is there");
+    for (options, code) in [(&["-n1", "-d0"][..], 7), (&["-n0", "--history=always", "-v"], 7)] {
+        let test = Test::bash(options, "echo out; exit 7").with(|command| {
+            command.stderr(full());
+        });
+        let ran = test.run();
+        assert_eq!((ran.code(), ran.stdout.lines().count()), (Some(code), 2 - options.len() / 3));
+    }
+    let words = ["--no-such-option", "x"];
+    let test = Test::new(words).with(|command| {
+        command.stderr(full());
+    });
+    assert_eq!(test.run().code(), Some(125));
+}
+
+#[test]
+fn closed_descriptors_are_closed_for_the_command_in_every_combination() {
+    let state = "for n in 0 1 2; do [ -e /proc/$$/fd/$n ] && echo $n >>open; done; exit 4";
+    for closed in 0..8 {
+        for options in [&["-n1", "-d0"][..], &["-n1", "-d0", "--idle-timeout=100"]] {
+            let test = Test::bash(options, state).with(|command| {
+                // SAFETY: close is async-signal-safe.
+                unsafe {
+                    command.pre_exec(move || {
+                        for fd in (0..3).filter(|fd| closed & (1 << fd) != 0) {
+                            libc::close(fd);
+                        }
+                        Ok(())
+                    });
+                }
+            });
+            let path = test.path("open");
+            let mut running = test.start();
+            let status = running.wait();
+            let open = fs::read_to_string(path).unwrap_or_default();
+            let expected: String =
+                (0..3).filter(|fd| closed & (1 << fd) == 0).map(|fd| format!("{fd}\n")).collect();
+            assert_eq!(
+                (status.code(), open),
+                (Some(4), expected.repeat(2)),
+                "{closed} {options:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_working_folder_that_vanished_is_no_obstacle() {
+    let script =
+        "mkdir gone; cd gone; rmdir ../gone; exec \"$0\" -n1 -d0 -- sh -c 'echo ran; exit 3'";
+    let ran = Test::of("bash", ["-c", script, RETRYRUN]).run();
+    assert_eq!((ran.code(), ran.stdout.as_str()), (Some(3), "ran\nran\n"), "{}", ran.stderr);
+    assert_eq!(ran.history().cwd, None);
+}
+
+/// Runs `true` with words of so many bytes in all, where 256 KiB are allowed; none if not even we could be started.
+fn with_bytes(folder: &Path, bytes: usize) -> Option<Output> {
+    let limit = libc::rlimit { rlim_cur: 1 << 20, rlim_max: 1 << 20 };
+    let mut command = Command::new("./r");
+    let (half, rest) = (bytes / 2, bytes - bytes / 2);
+    command.args(["-n1", "true", &"x".repeat(half), &"x".repeat(rest)]);
+    command.current_dir(folder).env_clear().env("PATH", path());
+    // SAFETY: setrlimit is async-signal-safe.
+    unsafe {
+        command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_STACK, &limit) {
+            0 => Ok(()),
+            _ => Err(Error::last_os_error()),
+        });
+    }
+    match command.output() {
+        Err(error) if error.raw_os_error() == Some(libc::E2BIG) => None,
+        output => Some(output.expect("it runs")),
+    }
+}
+
+#[test]
+fn words_that_are_too_many_with_ours_are_permanent() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::os::unix::fs::symlink(RETRYRUN, folder.path().join("r")).expect("a link");
+    let fits = |bytes: usize| {
+        with_bytes(folder.path(), bytes).is_some_and(|output| output.status.success())
+    };
+    let (mut most, mut least) = (100_000, 262_000);
+    assert!(fits(most) && !fits(least));
+    while least - most > 1 {
+        let middle = most.midpoint(least);
+        if fits(middle) { most = middle } else { least = middle }
+    }
+    // We still fit, but the command with the facts in its environment does not.
+    let output = with_bytes(folder.path(), least).expect("we fit");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(126));
+    assert!(
+        stderr.contains("cannot run `true`: Argument list too long (permanent: "),
+        "{stderr:.300}"
+    );
+}
+
+#[test]
+fn a_parent_that_ignores_sigchld_loses_no_status() {
+    let command = ["grep", "SigIgn:.*1....$", "/proc/self/status"];
+    let words = [
+        &["--ignore-signal=CHLD", RETRYRUN, "-n1", "-d0", "--success-on=9", "--retry-on=0"],
+        &command[..],
+    ];
+    let ran = Test::of("env", words.concat()).run();
+    assert_eq!(ran.code(), Some(1), "{}", ran.stderr);
+    // Signal 17, and so the 17th bit: for the command it is ignored as before.
+    assert_eq!(ran.stdout.lines().count(), 2, "{}", ran.stdout);
+}
+
+#[test]
+fn a_file_that_is_still_written_is_waited_for() {
+    let test = Test::new(["-n0", "./busy", "say=ran"]);
+    let path = test.path("busy");
+    fs::copy(actor(), &path).expect("a copy");
+    let writer = File::options().append(true).open(&path).expect("it is ours");
+    let closer = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(30));
+        drop(writer);
+    });
+    let ran = test.run();
+    closer.join().expect("it does not panic");
+    assert_eq!((ran.code(), ran.stdout.as_str()), (Some(0), "ran\n"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_file_that_is_written_for_long_is_transient() {
+    let test = Test::new(["-n1", "-d0", "./busy"]);
+    let path = test.path("busy");
+    fs::copy(actor(), &path).expect("a copy");
+    let _writer = File::options().append(true).open(&path).expect("it is ours");
+    let ran = test.run();
+    let attempt = not_started(&ran);
+    assert_eq!((ran.code(), attempt.verdict), (Some(126), Some(Verdict::Transient)));
+    assert_eq!(attempt.error.as_deref(), Some("cannot run `./busy`: Text file busy"));
+    assert_eq!(ran.history().attempts.len(), 2);
+}
+
+#[test]
+fn what_cannot_be_executed_says_why() {
+    for (content, mode, code, error) in [
+        ("#!/no/such interpreter\n", 0o755, 126, "its interpreter `/no/such` is missing"),
+        ("#!\n", 0o755, 0, ""),
+        ("echo ran\n", 0o755, 0, ""),
+        ("echo ran\n", 0o644, 126, "Permission denied"),
+    ] {
+        let test = Test::new(["-n1", "-d0", "./script"]).file("script", content);
+        fs::set_permissions(test.path("script"), Permissions::from_mode(mode)).expect("it is ours");
+        let ran = test.run();
+        assert_eq!(ran.code(), Some(code), "{content} {}", ran.stderr);
+        if code == 0 {
+            assert_eq!(ran.stdout, content.replace("echo ", "").replace("#!\n", ""));
+        } else {
+            let attempt = not_started(&ran);
+            assert_eq!(attempt.error, Some(format!("cannot run `./script`: {error}")));
+            assert_eq!(ran.history().outcome, Some(Outcome::NotStarted));
+        }
+    }
+    let ran = Test::new([""]).run();
+    assert_eq!(ran.code(), Some(127), "{}", ran.stderr);
+}
+
+/// Looks at its parent at the first and the last of its runs, and fails at once at the others: all in no time.
+const LOOKER: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <dirent.h>
+#include <unistd.h>
+int main(int count, char **words) {
+    int attempt = atoi(getenv("RETRYRUN_ATTEMPT")), last = atoi(words[1]), descriptors = 0, children = 0;
+    char path[64], line[256];
+    if (attempt != 300 && attempt != last) return 7;
+    snprintf(path, sizeof path, "/proc/%d/fd", getppid());
+    DIR *folder = opendir(path);
+    while (folder && readdir(folder)) descriptors++;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", getppid(), getppid());
+    FILE *file = fopen(path, "r");
+    while (file && fscanf(file, "%255s", line) == 1) children++;
+    snprintf(path, sizeof path, "/proc/%d/status", getppid());
+    file = fopen(path, "r");
+    while (file && fgets(line, sizeof line, file))
+        if (!strncmp(line, "VmRSS:", 6)) printf("%d %d %d\n", descriptors, children, atoi(line + 6));
+    return 7;
+}
+"#;
+
+#[test]
+fn ten_thousand_attempts_leave_no_trace_in_us() {
+    let test = Test::new(["-n9999", "-d0", "-q", "./looker", "10000"]).file("looker.c", LOOKER);
+    let compiled = Command::new("gcc")
+        .args(["-static", "-O1", "-w", "-o"])
+        .args([test.path("looker"), test.path("looker.c")])
+        .stdin(Stdio::null())
+        .status();
+    assert!(compiled.expect("gcc runs").success());
+    let ran = test.run();
+    assert_eq!(ran.code(), Some(7), "{}", ran.stderr);
+    assert_eq!((ran.history().retry_count, ran.history().attempts.len()), (9999, 110));
+    let looks: Vec<Vec<i64>> = ran
+        .stdout
+        .lines()
+        .map(|line| line.split(' ').map(|number| number.parse().expect("a number")).collect())
+        .collect();
+    let [early, late] = &looks[..] else { panic!("{}", ran.stdout) };
+    let ([descriptors, children, memory], [now_descriptors, now_children, now_memory]) =
+        (&early[..], &late[..])
+    else {
+        panic!("{looks:?}")
+    };
+    // One may be that by which we learn whether the program could be executed.
+    assert!((now_descriptors - descriptors).abs() <= 1, "{looks:?}");
+    assert_eq!((*children, *now_children), (1, 1), "the command is the only child");
+    // In KiB: it may settle, but ten thousand of anything would be more.
+    assert!(now_memory - memory < 512, "{looks:?}");
+}
