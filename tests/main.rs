@@ -8,6 +8,7 @@ mod engine;
 mod explain;
 mod explained;
 mod generated;
+mod job_control;
 mod laws;
 mod readme;
 mod real_commands;
