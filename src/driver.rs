@@ -221,8 +221,10 @@ impl Driver {
             // One that ended by itself is left to its effect.
             last.exit_code.is_none() || last.was_cut() || self.run.was_told()
         });
-        if let Some(terminal) = self.terminal.as_ref().filter(|_| has_changed_the_terminal) {
-            terminal.restore();
+        match &self.terminal {
+            Some(terminal) if has_changed_the_terminal => terminal.restore(),
+            Some(terminal) => terminal.take_back(),
+            None => {}
         }
     }
 

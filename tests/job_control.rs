@@ -49,7 +49,7 @@ fn ctrl_z_stops_both_and_fg_resumes_both() {
 fn bg_lets_both_go_on_behind_the_prompt() {
     let mut shell = Session::shell();
     shell.line(&format!("$R -n0 --history=never {WAITER}"));
-    let command = shell.number_after("up");
+    shell.wait_for("up");
     shell.press(CTRL_Z);
     shell.wait_for("Stopped");
     shell.line("bg; touch go; wait %1; echo \"status[$?]\"");

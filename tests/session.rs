@@ -146,15 +146,15 @@ impl Session {
     }
 
     /// Waits for the end of the command, and of all others that hold the terminal.
-    pub fn finish(self) -> (ExitStatus, String) {
-        let (status, bytes) = self.finish_with_bytes();
-        (status, String::from_utf8_lossy(&bytes).into_owned())
+    pub fn finish(mut self) -> (ExitStatus, String) {
+        self.read_to_end();
+        (self.wait(), self.screen())
     }
 
-    pub fn finish_with_bytes(mut self) -> (ExitStatus, Vec<u8>) {
+    /// Reads until nobody has the terminal any more.
+    pub fn read_to_end(&mut self) -> &[u8] {
         while self.read() > 0 {}
-        let status = self.wait();
-        (status, std::mem::take(&mut self.bytes))
+        &self.bytes
     }
 
     pub fn wait(&mut self) -> ExitStatus {

@@ -31,14 +31,27 @@ impl Terminal {
 
     /// Puts back what an attempt has changed: only in the foreground, since in the background the terminal is somebody else's.
     pub fn restore(&self) {
-        let Some(modes) = self.modes.as_ref().filter(|_| self.was_ours) else { return };
+        self.put_back(self.modes.as_ref());
+    }
+
+    /// Takes back only the foreground, if the attempt took it: whoever waits for us could not read the terminal any more.
+    pub fn take_back(&self) {
+        self.put_back(None);
+    }
+
+    fn put_back(&self, modes: Option<&Termios>) {
+        if !self.was_ours {
+            return;
+        }
         let mask = block_ttou();
         let ours = getpgrp();
         // A foreground group that has died was the command's; one that lives is the shell's, which moved us behind.
         if tcgetpgrp(&self.tty).is_ok_and(|group| group != ours && is_dead(group)) {
             let _kept_by_somebody = tcsetpgrp(&self.tty, ours);
         }
-        if tcgetpgrp(&self.tty) == Ok(ours) {
+        if let Some(modes) = modes
+            && tcgetpgrp(&self.tty) == Ok(ours)
+        {
             // Now, not when all output is written: that may have been stopped by Ctrl-S.
             let _gone_with_its_terminal = tcsetattr(&self.tty, OptionalActions::Now, modes);
         }
