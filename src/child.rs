@@ -119,7 +119,6 @@ impl Child {
                         None => {
                             self.stage = Stage::Ended;
                             if !self.streams.are_dry() {
-                                self.streams.begin_to_drain();
                                 return Ok(Report::Input(Input::Ended));
                             }
                         }
@@ -127,8 +126,20 @@ impl Child {
                 }
                 Stage::Ended => {
                     if self.sent > Sent::Nothing {
-                        self.rest_ended(tree).await;
+                        // Nobody could write a last word to what is not read.
+                        let flow = tokio::select! {
+                            biased;
+                            () = rest_ended(self.sent, self.cgroup.as_ref(), tree) => None,
+                            flow = self.streams.next(), if !self.streams.are_dry() => Some(flow),
+                        };
+                        if let Some(flow) = flow {
+                            if let Some(report) = report_of(flow) {
+                                return Ok(report);
+                            }
+                            continue;
+                        }
                     }
+                    self.streams.begin_to_drain();
                     if let Some(report) = report_of(self.streams.next().await) {
                         return Ok(report);
                     }
@@ -136,23 +147,6 @@ impl Child {
                 }
             }
         }
-    }
-
-    /// Waits until nothing of the tree lives, once it is being ended.
-    async fn rest_ended(&self, tree: &Tree) {
-        let members = tree.members(&self.in_cgroup());
-        if members.is_empty() {
-            return;
-        }
-        if self.sent == Sent::Kill {
-            // Those that came since the last look.
-            self.kill_cgroup();
-            for member in members {
-                let _told_when_first_sent = member.signal(Signal::KILL);
-            }
-        }
-        // The last of them is a child of ours, since orphans become that: we are woken by its SIGCHLD, and asked again.
-        pending::<()>().await;
     }
 
     fn ended(&mut self, tree: &Tree) -> Input {
@@ -182,6 +176,7 @@ impl Child {
     /// # Errors
     /// A process belongs to somebody else (EPERM); the others were sent it.
     pub fn end(&mut self, signal: Signal, tree: &Tree) -> io::Result<()> {
+        self.hurry();
         let is_kill = signal == Signal::KILL;
         self.sent = self.sent.max(if is_kill { Sent::Kill } else { Sent::StopSignal });
         let result = self.send(signal, tree);
@@ -191,11 +186,18 @@ impl Child {
         result
     }
 
+    /// Somebody wants it to end: what it wrote, and nobody takes, is not waited for much longer.
+    pub fn hurry(&mut self) {
+        self.streams.hurry();
+    }
+
     /// Its group at once, so that none escapes by forking, and what has left the group one by one. Without a group of its own all
     /// one by one: our own holds the caller's pipeline, too.
     fn send(&self, signal: Signal, tree: &Tree) -> io::Result<()> {
-        if signal == Signal::KILL {
-            self.kill_cgroup();
+        if signal == Signal::KILL
+            && let Some(cgroup) = &self.cgroup
+        {
+            cgroup.kill();
         }
         if matches!(self.stage, Stage::Starting(_)) {
             return signal_process(self.pid, signal);
@@ -214,13 +216,7 @@ impl Child {
     }
 
     fn in_cgroup(&self) -> Vec<i32> {
-        self.cgroup.as_ref().map(Cgroup::members).unwrap_or_default()
-    }
-
-    fn kill_cgroup(&self) {
-        if let Some(cgroup) = &self.cgroup {
-            cgroup.kill();
-        }
+        members_of(self.cgroup.as_ref())
     }
 
     /// The command's process, while it runs.
@@ -271,6 +267,29 @@ impl Child {
             let _not_ours_to_wake = member.signal(Signal::CONT);
         }
     }
+}
+
+fn members_of(cgroup: Option<&Cgroup>) -> Vec<i32> {
+    cgroup.map(Cgroup::members).unwrap_or_default()
+}
+
+/// Waits until nothing of the tree lives, once it is being ended.
+async fn rest_ended(sent: Sent, cgroup: Option<&Cgroup>, tree: &Tree) {
+    let members = tree.members(&members_of(cgroup));
+    if members.is_empty() {
+        return;
+    }
+    if sent == Sent::Kill {
+        // Those that came since the last look.
+        if let Some(cgroup) = cgroup {
+            cgroup.kill();
+        }
+        for member in members {
+            let _told_when_first_sent = member.signal(Signal::KILL);
+        }
+    }
+    // The last of them is a child of ours, since orphans become that: we are woken by its SIGCHLD, and asked again.
+    pending::<()>().await;
 }
 
 fn report_of(flow: Flow) -> Option<Report> {

@@ -24,6 +24,7 @@ use crate::report::Sinks;
 use crate::streams::{Capture, Streams};
 use crate::unix::cgroup::Cgroup;
 use crate::unix::clock::{Alarm, Clock};
+use crate::unix::output::Output;
 use crate::unix::process::{reap_orphans, stopped_by};
 use crate::unix::signals::{Received, Signals, let_the_second_kill};
 use crate::unix::spawn::{Group, Program, SpawnError};
@@ -87,6 +88,7 @@ pub fn drive(run: Run, command: Command, sinks: Sinks) -> Result<Exit, Error> {
             ended: None,
             leftovers: None,
             stopped: None,
+            broken: Vec::new(),
         };
         Ok(driver.drive().await)
     })
@@ -110,6 +112,8 @@ struct Driver {
     leftovers: Option<Leftovers>,
     /// The signal that stopped the command, until it is known whether it stays so.
     stopped: Option<(Signal, Alarm)>,
+    /// Outputs of which it was said that they take nothing.
+    broken: Vec<Output>,
 }
 
 impl Driver {
@@ -265,8 +269,12 @@ impl Driver {
         let input = match report {
             Ok(Report::Input(input)) => input,
             Ok(Report::Broken(output, error)) => {
-                let (name, reason) = (output.name(), reason(&error));
-                self.sinks.warn(&format!("cannot write to {name}: {reason}"));
+                // Once: it does not mend from one attempt to the next.
+                if !self.broken.contains(&output) {
+                    self.broken.push(output);
+                    let (name, reason) = (output.name(), reason(&error));
+                    self.sinks.warn(&format!("cannot write to {name}: {reason}"));
+                }
                 return;
             }
             Err(error) => cannot_start(error, &self.command.shown_name),
@@ -288,6 +296,9 @@ impl Driver {
     fn signalled(&mut self, Received { signal, by_kernel }: Received) -> Option<Input> {
         let shares_the_terminal = self.group == Group::Inherited && self.terminal.is_some();
         if STOP_SIGNALS.contains(&signal) {
+            if let Some(child) = &mut self.child {
+                child.hurry();
+            }
             let sender = match (self.group, by_kernel) {
                 (Group::Inherited, true) => Sender::Terminal,
                 (Group::Inherited, false) if shares_the_terminal => Sender::ProcessToGroup,

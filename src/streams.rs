@@ -3,10 +3,10 @@
 //! Nothing is decoded or kept. A stream that no option needs to read never comes here.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::unix::clock::Alarm;
@@ -19,6 +19,9 @@ const CHUNK: usize = 64 * 1024;
 /// How long, once the command has ended, something else that holds its output is listened to: for each further chunk, and in all.
 const DRAIN_CHUNK: Duration = Duration::from_millis(200);
 const DRAIN_ALL: Duration = Duration::from_secs(2);
+
+/// As much as a pipe can hold: what the command wrote is no more, and what others write has no end.
+const LAST_CALL: usize = 1024 * 1024;
 
 /// Which outputs are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,15 +46,20 @@ impl Capture {
 pub struct Streams {
     capture: Capture,
     relays: Vec<Relay>,
-    drain: Option<Drain>,
+    drain: Drain,
+    is_hurried: bool,
     reader_is_gone: bool,
     were_held: bool,
 }
 
-/// Two alarms that end the listening after the command: for the next chunk, and for all.
-struct Drain {
-    chunk: Alarm,
-    all: Alarm,
+/// The listening after the command's end.
+enum Drain {
+    /// It has not ended.
+    NotYet,
+    /// Two alarms end it: for the next chunk, and for all.
+    Until { chunk: Alarm, all: Alarm },
+    /// Without descriptors for the alarms there is no while.
+    AtOnce,
 }
 
 /// What happened to the streams.
@@ -82,7 +90,8 @@ impl Streams {
         Ok(Streams {
             capture,
             relays: open.map(|output| Relay::open(*output)).collect::<io::Result<_>>()?,
-            drain: None,
+            drain: Drain::NotYet,
+            is_hurried: false,
             reader_is_gone: false,
             were_held: false,
         })
@@ -129,56 +138,103 @@ impl Streams {
     }
 
     /// The command has ended: from now on what is there is still read, and for a while what others write, who hold its output.
+    /// A second time it changes nothing.
     pub fn begin_to_drain(&mut self) {
+        if !matches!(self.drain, Drain::NotYet) {
+            return;
+        }
         let alarm = |duration| Alarm::new().inspect(|alarm| alarm.set(duration));
         match (alarm(DRAIN_CHUNK), alarm(DRAIN_ALL)) {
-            (Ok(chunk), Ok(all)) => self.drain = Some(Drain { chunk, all }),
-            // Without descriptors for the alarms there is no while.
-            _ => self.relays.iter_mut().for_each(|relay| relay.is_last_call = true),
+            (Ok(chunk), Ok(all)) => self.drain = Drain::Until { chunk, all },
+            _ => {
+                self.drain = Drain::AtOnce;
+                self.end_listening(true);
+            }
+        }
+    }
+
+    /// We are to end: whoever does not take what the command wrote is no longer waited for, once that has ended and its while is over.
+    pub fn hurry(&mut self) {
+        if self.is_hurried {
+            return;
+        }
+        self.is_hurried = true;
+        match &self.drain {
+            Drain::NotYet => {}
+            // The while may be over.
+            Drain::Until { all, .. } => all.set(DRAIN_ALL),
+            Drain::AtOnce => self.end_listening(true),
+        }
+    }
+
+    /// What is there is still read, and whoever takes it waited for; but not by those who are `late` already and hurried.
+    fn end_listening(&mut self, late: bool) {
+        for relay in &mut self.relays {
+            relay.last_call.get_or_insert(LAST_CALL);
+            relay.is_impatient |= late && self.is_hurried;
         }
     }
 
     /// Waits for the next thing to happen. May be cancelled and called again: nothing is lost.
     pub async fn next(&mut self) -> Flow {
         while !self.relays.is_empty() {
-            let next = match &self.drain {
-                None => Some(next_step(&mut self.relays).await),
-                Some(Drain { chunk, all }) => tokio::select! {
+            let (index, step) = match &self.drain {
+                Drain::NotYet | Drain::AtOnce => next_step(&mut self.relays).await,
+                // The alarms first: there may be no end of what comes.
+                Drain::Until { chunk, all } => tokio::select! {
                     biased;
-                    next = next_step(&mut self.relays) => Some(next),
-                    () = chunk.rings() => None,
-                    () = all.rings() => None,
+                    () = chunk.rings() => {
+                        self.end_listening(false);
+                        continue;
+                    }
+                    () = all.rings() => {
+                        self.end_listening(true);
+                        continue;
+                    }
+                    next = next_step(&mut self.relays) => next,
                 },
             };
-            let Some((index, step)) = next else {
-                self.drain = None;
-                self.relays.iter_mut().for_each(|relay| relay.is_last_call = true);
-                continue;
-            };
-            match step {
-                Step::Wrote => {
-                    if let Some(drain) = &self.drain {
-                        drain.chunk.set(DRAIN_CHUNK);
-                    }
-                    return Flow::Output;
-                }
-                Step::Stalled => return Flow::Stalled,
-                Step::Ended => drop(self.relays.remove(index)),
-                Step::Held => {
-                    self.relays.remove(index);
-                    self.were_held = true;
-                }
-                Step::Refused(error) => {
-                    // The command finds out when it writes again, as it would without us.
-                    let output = self.relays.remove(index).output;
-                    if error.kind() != io::ErrorKind::BrokenPipe {
-                        return Flow::Broken(output, error);
-                    }
-                    self.reader_is_gone |= output == Output::Stdout;
-                }
+            if let Some(flow) = self.take(index, step) {
+                return flow;
             }
         }
         Flow::Dry
+    }
+
+    /// What a step of a relay comes to, if that is to be told.
+    fn take(&mut self, index: usize, step: Step) -> Option<Flow> {
+        match step {
+            Step::Wrote => {
+                if let Drain::Until { chunk, .. } = &self.drain {
+                    chunk.set(DRAIN_CHUNK);
+                }
+                Some(self.flow())
+            }
+            Step::Stalled => Some(Flow::Stalled),
+            Step::Ended => {
+                self.relays.remove(index);
+                None
+            }
+            Step::Held => {
+                self.relays.remove(index);
+                self.were_held = true;
+                None
+            }
+            Step::Refused(error) => {
+                // The command finds out when it writes again, as it would without us.
+                let output = self.relays.remove(index).output;
+                if !matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) {
+                    return Some(Flow::Broken(output, error));
+                }
+                self.reader_is_gone |= output == Output::Stdout;
+                Some(self.flow())
+            }
+        }
+    }
+
+    /// One of two that is taken does not help a command that waits for the other.
+    fn flow(&self) -> Flow {
+        if self.relays.iter().any(|relay| relay.is_stalled) { Flow::Stalled } else { Flow::Output }
     }
 }
 
@@ -202,8 +258,10 @@ struct Relay {
     buffer: Box<[u8]>,
     pending: Range<usize>,
     is_stalled: bool,
-    /// What is there is still read, and then no more.
-    is_last_call: bool,
+    /// What is there is still read, but no more than this, and then no more.
+    last_call: Option<usize>,
+    /// What is not taken at once is dropped.
+    is_impatient: bool,
 }
 
 enum Step {
@@ -223,13 +281,14 @@ impl Relay {
             buffer: vec![0; CHUNK].into(),
             pending: 0..0,
             is_stalled: false,
-            is_last_call: false,
+            last_call: None,
+            is_impatient: false,
         })
     }
 
     /// Reads and writes until there is something to tell. While our reader is stalled nothing is read, so that the command
     /// stalls, too, as it would without us.
-    fn poll_step(&mut self, context: &mut std::task::Context<'_>) -> Poll<Step> {
+    fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Step> {
         loop {
             if let Some(bytes) =
                 self.buffer.get(self.pending.clone()).filter(|bytes| !bytes.is_empty())
@@ -237,6 +296,7 @@ impl Relay {
                 match self.outlet.poll_write(context, bytes) {
                     Poll::Ready(Ok(written)) => self.pending.start += written,
                     Poll::Ready(Err(error)) => return Poll::Ready(Step::Refused(error)),
+                    Poll::Pending if self.is_impatient => return Poll::Ready(Step::Ended),
                     Poll::Pending if self.is_stalled => return Poll::Pending,
                     Poll::Pending => {
                         self.is_stalled = true;
@@ -249,11 +309,21 @@ impl Relay {
                 }
                 continue;
             }
-            match self.channel.poll_read(context, &mut self.buffer) {
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Step::Ended),
-                Poll::Ready(Ok(length)) => self.pending = 0..length,
-                Poll::Pending if self.is_last_call => return Poll::Ready(Step::Held),
-                Poll::Pending => return Poll::Pending,
+            let read = match self.last_call {
+                None => ready!(self.channel.poll_read(context, &mut self.buffer)),
+                Some(0) => return Poll::Ready(Step::Held),
+                Some(_) => self.channel.read_now(&mut self.buffer),
+            };
+            match read {
+                Ok(0) => return Poll::Ready(Step::Ended),
+                Ok(length) => {
+                    self.pending = 0..length;
+                    self.last_call = self.last_call.map(|rest| rest.saturating_sub(length));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Poll::Ready(Step::Held);
+                }
+                Err(_) => return Poll::Ready(Step::Ended),
             }
         }
     }

@@ -8,6 +8,7 @@ mod engine;
 mod explain;
 mod explained;
 mod generated;
+mod idle;
 mod job_control;
 mod laws;
 mod readme;
