@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::session::{Session, kill, members, stat, state, until};
-use crate::test::RETRYRUN;
+use crate::test::{RETRYRUN, Test};
 
 const CTRL_C: &str = "\u{3}";
 const CTRL_Z: &str = "\u{1a}";
@@ -134,9 +134,30 @@ fn the_clock_of_a_timeout_stands_still_while_ctrl_z_stops_us() {
 }
 
 #[test]
+fn the_clock_of_a_timeout_goes_on_while_sigstop_stops_us_and_the_grace_begins_after_it() {
+    let script =
+        "trap 'sleep 0.3; echo cleaned; exit 5' TERM; echo up; while :; do sleep 0.02; done";
+    let mut running = Test::bash(&["-n0", "-t1", "-k1.5"], script).start();
+    running.stdout_line();
+    running.signal(rustix::process::Signal::STOP);
+    // Longer than the limit and its grace.
+    sleep(Duration::from_secs(3));
+    running.signal(rustix::process::Signal::CONT);
+    let ran = running.finish();
+    assert_eq!((ran.code(), ran.stdout.as_str()), (Some(124), "cleaned\n"), "{}", ran.stderr);
+    assert_eq!(ran.history().attempts[0].exit_code, Some(5));
+}
+
+#[test]
 fn a_signal_to_the_whole_job_is_answered_once_by_the_command() {
     let mut shell = Session::shell();
-    shell.line("$R -q --history=never bash -c 'trap \"echo caught; exit 7\" TERM; echo \"up[$$]\"; while :; do sleep 0.02; done'");
+    // A second one would interrupt the answer to the first.
+    let script = "import os, signal, time\n\
+        def answer(*_): print(\"caught\", flush=True); time.sleep(0.005); os._exit(7)\n\
+        signal.signal(15, answer); print(f\"up[{os.getpid()}]\", flush=True)\n\
+        while True: time.sleep(0.02)\n";
+    std::fs::write(shell.path("command"), script).expect("a file");
+    shell.line("$R -q --history=never /usr/bin/python3 command");
     let command = shell.number_after("up");
     kill(-group(command).0, libc::SIGTERM);
     shell.line("echo \"status[$?]\"");
