@@ -257,6 +257,15 @@ impl Child {
         }
     }
 
+    /// Passes on to the command's group what a key sent to ours.
+    pub fn pass_key_on(&self, signal: Signal) {
+        let _not_ours_to_disturb = match self.stage {
+            Stage::Starting(_) => signal_process(self.pid, signal),
+            Stage::Running => signal_group(self.pid, signal),
+            Stage::Ended => Ok(()),
+        };
+    }
+
     /// Continues it and its descendants, if it is stopped.
     pub fn wake(&self, tree: &Tree) {
         let pid = self.pid.as_raw_nonzero().get();

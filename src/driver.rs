@@ -299,10 +299,19 @@ impl Driver {
             if let Some(child) = &mut self.child {
                 child.hurry();
             }
-            let sender = match (self.group, by_kernel) {
-                (Group::Inherited, true) => Sender::Terminal,
-                (Group::Inherited, false) if shares_the_terminal => Sender::ProcessToGroup,
-                (Group::Inherited | Group::New | Group::Session, _) => Sender::Process,
+            let is_key = by_kernel && self.terminal.is_some();
+            if is_key
+                && self.group != Group::Inherited
+                && let Some(child) = &self.child
+            {
+                // What the terminal does for its foreground group, it does not do for the command's.
+                child.pass_key_on(signal);
+            }
+            let sender = match self.group {
+                _ if is_key => Sender::Terminal,
+                Group::Inherited if by_kernel => Sender::Terminal,
+                Group::Inherited if shares_the_terminal => Sender::ProcessToGroup,
+                Group::Inherited | Group::New | Group::Session => Sender::Process,
             };
             return Some(Input::Signal { signal, sender });
         }

@@ -18,14 +18,22 @@ const READER: &str = "bash -c 'echo \"up[$$]\"; read line; echo \"got $line\"'";
 const WAITER: &str =
     "bash -c 'echo \"up[$$]\"; while [ ! -e go ]; do sleep 0.02; done; echo gone; exit 7'";
 
-/// The field of /proc/PID/stat that holds the group, and that with the terminal's foreground group.
-fn group(pid: i32) -> (i32, i32) {
+/// A process's parent, group, session, terminal and its foreground group.
+fn relations(pid: i32) -> [i32; 5] {
     let stat = stat(pid).expect("it lives");
-    (stat[2].parse().expect("a number"), stat[5].parse().expect("a number"))
+    let numbers: Vec<i32> = stat.iter().skip(1).take(5).flat_map(|field| field.parse()).collect();
+    numbers.try_into().expect("five numbers")
+}
+
+/// The group, and the terminal's foreground group.
+fn group(pid: i32) -> (i32, i32) {
+    let [_, group, _, _, foreground] = relations(pid);
+    (group, foreground)
 }
 
 fn parent(pid: i32) -> i32 {
-    stat(pid).expect("it lives")[1].parse().expect("a number")
+    let [parent, ..] = relations(pid);
+    parent
 }
 
 #[test]
@@ -153,8 +161,8 @@ fn a_signal_to_the_whole_job_is_answered_once_by_the_command() {
     let mut shell = Session::shell();
     // A second one would interrupt the answer to the first.
     let script = "import os, signal, time\n\
-        def answer(*_): print(\"caught\", flush=True); time.sleep(0.005); os._exit(7)\n\
-        signal.signal(15, answer); print(f\"up[{os.getpid()}]\", flush=True)\n\
+        def answer(*_): os.write(1, b\"caught\\n\"); time.sleep(0.005); os._exit(7)\n\
+        signal.signal(15, answer); os.write(1, b\"up[%d]\\n\" % os.getpid())\n\
         while True: time.sleep(0.02)\n";
     std::fs::write(shell.path("command"), script).expect("a file");
     shell.line("$R -q --history=never /usr/bin/python3 command");
@@ -202,9 +210,9 @@ fn a_repl_lives_through_ctrl_c_and_its_status_is_ours_without_a_retry() {
 #[test]
 fn ctrl_c_twice_ends_a_command_that_goes_on_once() {
     let mut shell = Session::shell();
-    let script = "import signal, time\n\
-        def first(*_): signal.signal(2, signal.SIG_DFL); print(\"once\", flush=True)\n\
-        signal.signal(2, first); print(\"up\", flush=True)\n\
+    let script = "import os, signal, time\n\
+        def first(*_): signal.signal(2, signal.SIG_DFL); os.write(1, b\"once\\n\")\n\
+        signal.signal(2, first); os.write(1, b\"up\\n\")\n\
         while True: time.sleep(0.02)\n";
     std::fs::write(shell.path("command"), script).expect("a file");
     shell.line("$R /usr/bin/python3 command; echo \"status[$?]\"");
@@ -214,7 +222,8 @@ fn ctrl_c_twice_ends_a_command_that_goes_on_once() {
     shell.press(CTRL_C);
     // The shell gives the whole line up, as without us.
     shell.line("echo \"later[$?]\"");
-    assert_eq!(shell.number_after("later"), 130);
+    let later = shell.number_after("later");
+    assert_eq!(later, 130, "{}", shell.screen());
     assert!(!shell.screen().contains("status["), "{}", shell.screen());
 }
 
@@ -340,6 +349,30 @@ fn keys_reach_a_command_in_another_group_through_us() {
         until("it goes on", || state(command) != "T" && state(parent(command)) != "T");
         shell.press(CTRL_C);
         shell.wait_for("caught");
+        shell.line("echo \"status[$?]\"");
+        assert_eq!(shell.number_after("status"), 7, "{choice}");
+    }
+}
+
+#[test]
+fn keys_are_not_counted_in_another_group_either() {
+    for choice in ["new", "session"] {
+        let mut shell = Session::shell();
+        // A grace, or three signals of a process, would have killed it.
+        let script = "import os, signal, time\n\
+            signal.signal(2, lambda *_: os.write(1, b\"caught\\n\")); os.write(1, b\"up\\n\")\n\
+            while not os.path.exists(\"go\"): time.sleep(0.02)\n\
+            os.remove(\"go\"); os._exit(7)\n";
+        std::fs::write(shell.path("command"), script).expect("a file");
+        shell.line(&format!("$R -k0.2 --process-group {choice} /usr/bin/python3 command"));
+        shell.wait_for("up");
+        for _ in 0..4 {
+            shell.press(CTRL_C);
+            shell.wait_for("caught");
+        }
+        sleep(Duration::from_millis(500));
+        std::fs::write(shell.path("go"), "").expect("a file");
+        until("it has ended by itself", || !shell.path("go").exists());
         shell.line("echo \"status[$?]\"");
         assert_eq!(shell.number_after("status"), 7, "{choice}");
     }
