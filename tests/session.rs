@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::test::{RETRYRUN, path};
 
 /// What takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A command in a session of its own, with a pseudo-terminal as its controlling terminal and a folder of its own.
 pub struct Session {

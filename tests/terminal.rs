@@ -227,7 +227,8 @@ fn in_the_background_the_terminal_is_not_ours_to_change() {
     // Started there; and sent there.
     for started_in_the_foreground in [false, true] {
         let mut shell = Session::shell();
-        let run = format!("$R -q --history=never -n1 -d0.01 {attempt}");
+        // A job that dies of a signal has bash itself put modes back.
+        let run = format!("$R -q --history=never --exit-code=exhausted=9 -n1 -d0.01 {attempt}");
         if started_in_the_foreground {
             shell.line(&run);
             shell.wait_for("up");
