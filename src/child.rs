@@ -153,7 +153,6 @@ impl Child {
                         () = self.watch.ended() => {
                             self.stage = Stage::Ended;
                             if !are_dry {
-                                outputs.begin_to_drain();
                                 return Ok(Report::Input(Input::Ended));
                             }
                         }
@@ -169,8 +168,23 @@ impl Child {
                 }
                 Stage::Ended => {
                     if self.sent > Sent::Nothing {
-                        self.rest_ended(tree).await;
+                        // Nobody could write a last word to what is not read.
+                        let outputs = &mut streams.outputs;
+                        let are_dry = outputs.are_dry();
+                        let cgroup = self.cgroup.as_ref();
+                        let flow = tokio::select! {
+                            biased;
+                            () = rest_ended(self.pid, self.sent, cgroup, tree) => None,
+                            flow = outputs.next(), if !are_dry => Some(flow),
+                        };
+                        if let Some(flow) = flow {
+                            if let Some(report) = report_of(flow) {
+                                return Ok(report);
+                            }
+                            continue;
+                        }
                     }
+                    streams.outputs.begin_to_drain();
                     if let Some(report) = report_of(streams.outputs.next().await) {
                         return Ok(report);
                     }
@@ -180,28 +194,6 @@ impl Child {
                     }
                 }
                 Stage::Dry => return Ok(Report::Input(self.ended(streams.outputs.end(), tree))),
-            }
-        }
-    }
-
-    /// Waits until nothing of the tree lives, once it is being ended.
-    async fn rest_ended(&self, tree: &Tree) {
-        loop {
-            let is_empty = tree.members(&self.in_cgroup()).is_empty();
-            let was_busy = reap_orphans(Some(self.pid));
-            if is_empty && !was_busy {
-                return;
-            }
-            if self.sent == Sent::Kill {
-                // Those that came since the last look.
-                self.kill_cgroup();
-                tree.kill(&self.in_cgroup(), |_| true);
-            }
-            if was_busy {
-                yield_now().await;
-            } else {
-                // The last of them is a child of ours, since orphans become that: we are woken by its SIGCHLD, and asked again.
-                pending::<()>().await;
             }
         }
     }
@@ -248,8 +240,10 @@ impl Child {
     /// Its group at once, so that none escapes by forking, and what has left the group one by one. Without a group of its own all
     /// one by one: our own holds the caller's pipeline, too.
     fn send(&self, signal: Signal, tree: &Tree) -> io::Result<()> {
-        if signal == Signal::KILL {
-            self.kill_cgroup();
+        if signal == Signal::KILL
+            && let Some(cgroup) = &self.cgroup
+        {
+            cgroup.kill();
         }
         if matches!(self.stage, Stage::Starting(_)) {
             return signal_process(self.pid, signal);
@@ -270,13 +264,7 @@ impl Child {
     }
 
     fn in_cgroup(&self) -> Vec<i32> {
-        self.cgroup.as_ref().map(Cgroup::members).unwrap_or_default()
-    }
-
-    fn kill_cgroup(&self) {
-        if let Some(cgroup) = &self.cgroup {
-            cgroup.kill();
-        }
+        members_of(self.cgroup.as_ref())
     }
 
     /// The command's process, while it runs.
@@ -311,6 +299,15 @@ impl Child {
         }
     }
 
+    /// Passes on to the command's group what a key sent to ours.
+    pub fn pass_key_on(&self, signal: Signal) {
+        let _not_ours_to_disturb = match self.stage {
+            Stage::Starting(_) => signal_process(self.pid, signal),
+            Stage::Running => signal_group(self.pid, signal),
+            Stage::Ended | Stage::Dry => Ok(()),
+        };
+    }
+
     /// Continues it and its descendants, if it is stopped.
     pub fn wake(&self, tree: &Tree) {
         let pid = self.pid.as_raw_nonzero().get();
@@ -319,6 +316,35 @@ impl Child {
         }
         for member in tree.members(&self.in_cgroup()).iter().filter(|member| member.is_stopped()) {
             let _not_ours_to_wake = member.signal(Signal::CONT);
+        }
+    }
+}
+
+fn members_of(cgroup: Option<&Cgroup>) -> Vec<i32> {
+    cgroup.map(Cgroup::members).unwrap_or_default()
+}
+
+/// Waits until nothing of the tree lives, once it is being ended. The leader, a zombie meanwhile, is left to be reaped.
+async fn rest_ended(leader: Pid, sent: Sent, cgroup: Option<&Cgroup>, tree: &Tree) {
+    loop {
+        let in_cgroup = members_of(cgroup);
+        let is_empty = tree.members(&in_cgroup).is_empty();
+        let was_busy = reap_orphans(Some(leader));
+        if is_empty && !was_busy {
+            return;
+        }
+        if sent == Sent::Kill {
+            // Those that came since the last look.
+            if let Some(cgroup) = cgroup {
+                cgroup.kill();
+            }
+            tree.kill(&in_cgroup, |_| true);
+        }
+        if was_busy {
+            yield_now().await;
+        } else {
+            // The last of them is a child of ours, since orphans become that: we are woken by its SIGCHLD, and asked again.
+            pending::<()>().await;
         }
     }
 }

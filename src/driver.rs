@@ -2,8 +2,10 @@
 //!
 //! It alone waits for everything at once, and decides nothing.
 
+mod waiting;
+
 use std::collections::HashSet;
-use std::future::{pending, ready};
+use std::future::ready;
 use std::io;
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use crate::engine::event::{Event, Kept, Line, Record, SpawnErrorKind, Trigger};
 use crate::engine::exit::Exit;
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
-use crate::engine::{Action, Answer, Input, Run, Sender, Sweep, Why};
+use crate::engine::{Action, Answer, Input, Run, Sender, Sweep};
 use crate::error::{Error, reason};
 use crate::facts;
 use crate::hint::HintFile;
@@ -34,6 +36,7 @@ use crate::unix::start::{self, Start};
 use crate::unix::stop::stop;
 use crate::unix::terminal::Terminal;
 use crate::unix::tree::{self, Tree};
+use waiting::{hook_ended, next_report, remaining, stays_stopped, swept};
 
 /// Signals that tell us to stop.
 const STOP_SIGNALS: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
@@ -238,6 +241,8 @@ impl Driver {
             return hook.end(signal);
         }
         let Some(child) = &mut self.child else { return };
+        // What it wrote, and nobody takes, is not waited for much longer.
+        self.streams.outputs.hurry();
         if let Err(error) = child.end(signal, &self.tree) {
             let reason = reason(&error);
             self.sinks.warn(&format!("cannot send {signal} to all processes: {reason}"));
@@ -268,8 +273,10 @@ impl Driver {
             // One that ended by itself is left to its effect.
             last.exit_code.is_none() || last.was_cut() || self.run.was_told()
         });
-        if let Some(terminal) = self.terminal.as_ref().filter(|_| has_changed_the_terminal) {
-            terminal.restore();
+        match &self.terminal {
+            Some(terminal) if has_changed_the_terminal => terminal.restore(),
+            Some(terminal) => terminal.take_back(),
+            None => {}
         }
         let exit = self.write_held(exit).await;
         if let Some(record) = self.last.take() {
@@ -411,10 +418,20 @@ impl Driver {
     fn signalled(&mut self, Received { signal, by_kernel }: Received) -> Option<Input> {
         let shares_the_terminal = self.group == Group::Inherited && self.terminal.is_some();
         if STOP_SIGNALS.contains(&signal) {
-            let sender = match (self.group, by_kernel) {
-                (Group::Inherited, true) => Sender::Terminal,
-                (Group::Inherited, false) if shares_the_terminal => Sender::ProcessToGroup,
-                (Group::Inherited | Group::New | Group::Session, _) => Sender::Process,
+            self.streams.outputs.hurry();
+            let is_key = by_kernel && self.terminal.is_some();
+            if is_key
+                && self.group != Group::Inherited
+                && let Some(child) = &self.child
+            {
+                // What the terminal does for its foreground group, it does not do for the command's.
+                child.pass_key_on(signal);
+            }
+            let sender = match self.group {
+                _ if is_key => Sender::Terminal,
+                Group::Inherited if by_kernel => Sender::Terminal,
+                Group::Inherited if shares_the_terminal => Sender::ProcessToGroup,
+                Group::Inherited | Group::New | Group::Session => Sender::Process,
             };
             return Some(Input::Signal { signal, sender });
         }
@@ -458,48 +475,6 @@ impl Driver {
             stop(signal);
         }
         child.wake(&self.tree);
-    }
-}
-
-/// How long until a moment, by the clock that its reason is measured by.
-fn remaining(now: Time, at: Time, why: Why) -> Duration {
-    match why {
-        Why::Timeout | Why::Idle | Why::PassOn | Why::Grace | Why::Unkillable => {
-            at.active.saturating_sub(now.active)
-        }
-        Why::Deadline | Why::Delay => at.elapsed.saturating_sub(now.elapsed),
-    }
-}
-
-async fn next_report(
-    child: Option<&mut Child>,
-    streams: &mut Streams,
-    tree: &Tree,
-) -> Result<Report, SpawnError> {
-    match child {
-        Some(child) => child.report(streams, tree).await,
-        None => pending().await,
-    }
-}
-
-async fn hook_ended(hook: Option<&mut Hook>) -> Result<End, SpawnError> {
-    match hook {
-        Some(hook) => hook.ended().await,
-        None => pending().await,
-    }
-}
-
-async fn swept(leftovers: Option<&mut Leftovers>, tree: &Tree) -> bool {
-    match leftovers {
-        Some(leftovers) => leftovers.swept(tree).await,
-        None => pending().await,
-    }
-}
-
-async fn stays_stopped(stopped: Option<&(Signal, Alarm)>) {
-    match stopped {
-        Some((_, alarm)) => alarm.rings().await,
-        None => pending().await,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a command writes, where it is read: its streams of one attempt after the other.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::task::{Context, Poll};
@@ -18,6 +18,9 @@ use crate::unix::output::{Output, are_one};
 /// How long, once the command has ended, something else that holds its output is listened to: for each further chunk, and in all.
 const DRAIN_CHUNK: Duration = Duration::from_millis(200);
 const DRAIN_ALL: Duration = Duration::from_secs(2);
+
+/// As much as a pipe can hold: what the command wrote is no more, and what others write has no end.
+const LAST_CALL: usize = 1024 * 1024;
 
 /// How much of what was held back is written at once.
 const CHUNK: usize = 64 * 1024;
@@ -43,14 +46,19 @@ pub struct Outputs {
     logs: Option<Logs>,
     held: Spool,
     relays: Vec<Relay>,
-    drain: Option<Drain>,
+    drain: Drain,
+    is_hurried: bool,
     remains: Remains,
 }
 
-/// Two alarms that end the listening after the command: for the next chunk, and for all.
-struct Drain {
-    chunk: Alarm,
-    all: Alarm,
+/// The listening after the command's end.
+enum Drain {
+    /// It has not ended.
+    NotYet,
+    /// Two alarms end it: for the next chunk, and for all.
+    Until { chunk: Alarm, all: Alarm },
+    /// Without descriptors for the alarms there is no while.
+    AtOnce,
 }
 
 /// What happened to the outputs.
@@ -97,7 +105,8 @@ impl Outputs {
             logs,
             held: Spool::new(None),
             relays: Vec::new(),
-            drain: None,
+            drain: Drain::NotYet,
+            is_hurried: false,
             remains: Remains::default(),
         }
     }
@@ -108,7 +117,8 @@ impl Outputs {
     /// Descriptors or pseudo-terminals are lacking.
     pub fn begin(&mut self, attempt: u64) -> io::Result<Option<io::Error>> {
         self.relays.clear();
-        self.drain = None;
+        self.drain = Drain::NotYet;
+        self.is_hurried = false;
         self.held.clear();
         self.remains = Remains::default();
         if let Some(logs) = &self.logs {
@@ -169,18 +179,41 @@ impl Outputs {
     }
 
     /// The command has ended: from now on what is there is still read, and for a while what others write, who hold its output.
+    /// A second time it changes nothing.
     pub fn begin_to_drain(&mut self) {
+        if self.relays.is_empty() || !matches!(self.drain, Drain::NotYet) {
+            return;
+        }
         let alarm = |duration| Alarm::new().inspect(|alarm| alarm.set(duration));
         match (alarm(DRAIN_CHUNK), alarm(DRAIN_ALL)) {
-            (Ok(chunk), Ok(all)) => self.drain = Some(Drain { chunk, all }),
-            // Without descriptors for the alarms there is no while.
-            _ => self.begin_last_call(),
+            (Ok(chunk), Ok(all)) => self.drain = Drain::Until { chunk, all },
+            _ => {
+                self.drain = Drain::AtOnce;
+                self.end_listening(true);
+            }
         }
     }
 
-    fn begin_last_call(&mut self) {
-        self.drain = None;
-        self.relays.iter_mut().for_each(|relay| relay.is_last_call = true);
+    /// We are to end: whoever does not take what the command wrote is no longer waited for, once that has ended and its while is over.
+    pub fn hurry(&mut self) {
+        if self.is_hurried {
+            return;
+        }
+        self.is_hurried = true;
+        match &self.drain {
+            Drain::NotYet => {}
+            // The while may be over.
+            Drain::Until { all, .. } => all.set(DRAIN_ALL),
+            Drain::AtOnce => self.end_listening(true),
+        }
+    }
+
+    /// What is there is still read, and whoever takes it waited for; but not by those who are `late` already and hurried.
+    fn end_listening(&mut self, late: bool) {
+        for relay in &mut self.relays {
+            relay.last_call.get_or_insert(LAST_CALL);
+            relay.is_impatient |= late && self.is_hurried;
+        }
     }
 
     /// Waits for the next thing to happen. May be cancelled and called again: nothing is lost.
@@ -188,22 +221,24 @@ impl Outputs {
         while !self.relays.is_empty() {
             let (relays, held) = (self.relays.as_mut_slice(), &mut self.held);
             let step = poll_fn(|context| poll_steps(relays, held, context));
-            let next = match &self.drain {
-                None => Some(step.await),
-                Some(Drain { chunk, all }) => tokio::select! {
+            let (index, step) = match &self.drain {
+                Drain::NotYet | Drain::AtOnce => step.await,
+                // The alarms first: there may be no end of what comes.
+                Drain::Until { chunk, all } => tokio::select! {
                     biased;
-                    next = step => Some(next),
-                    () = chunk.rings() => None,
-                    () = all.rings() => None,
+                    () = chunk.rings() => {
+                        self.end_listening(false);
+                        continue;
+                    }
+                    () = all.rings() => {
+                        self.end_listening(true);
+                        continue;
+                    }
+                    next = step => next,
                 },
             };
-            match next {
-                None => self.begin_last_call(),
-                Some((index, step)) => {
-                    if let Some(flow) = self.flow(index, step) {
-                        return flow;
-                    }
-                }
+            if let Some(flow) = self.flow(index, step) {
+                return flow;
             }
         }
         Flow::Dry
@@ -212,10 +247,10 @@ impl Outputs {
     fn flow(&mut self, index: usize, step: Step) -> Option<Flow> {
         match step {
             Step::Wrote => {
-                if let Some(drain) = &self.drain {
-                    drain.chunk.set(DRAIN_CHUNK);
+                if let Drain::Until { chunk, .. } = &self.drain {
+                    chunk.set(DRAIN_CHUNK);
                 }
-                Some(Flow::Output)
+                Some(self.taken())
             }
             Step::Stalled => Some(Flow::Stalled),
             Step::Unlogged(error) => Some(Flow::Unlogged(error)),
@@ -235,13 +270,18 @@ impl Outputs {
             Step::Refused(error) => {
                 // The command finds out when it writes again, as it would without us.
                 let output = self.close(index);
-                if error.kind() != io::ErrorKind::BrokenPipe {
+                if !matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) {
                     return Some(Flow::Broken(output, error));
                 }
                 self.remains.reader_is_gone |= output == Output::Stdout;
-                None
+                Some(self.taken())
             }
         }
+    }
+
+    /// One of two that is taken does not help a command that waits for the other.
+    fn taken(&self) -> Flow {
+        if self.relays.iter().any(Relay::is_stalled) { Flow::Stalled } else { Flow::Output }
     }
 
     fn close(&mut self, index: usize) -> Output {
@@ -257,7 +297,6 @@ impl Outputs {
         while !self.relays.is_empty() {
             self.close(0);
         }
-        self.drain = None;
         std::mem::take(&mut self.remains)
     }
 

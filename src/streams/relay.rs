@@ -1,8 +1,8 @@
 //! One stream of a command: from its end to where it goes, byte for byte.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::ops::Range;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use super::logs::{Content, Log};
 use super::spool::Spool;
@@ -17,8 +17,10 @@ const CHUNK: usize = 64 * 1024;
 pub(super) struct Relay {
     pub(super) output: Output,
     pub(super) channel: Channel,
-    /// What is there is still read, and then no more.
-    pub(super) is_last_call: bool,
+    /// What is there is still read, but no more than this, and then no more.
+    pub(super) last_call: Option<usize>,
+    /// What is not taken at once is dropped.
+    pub(super) is_impatient: bool,
     sink: Sink,
     log: Option<Log>,
     tail: Option<Tail>,
@@ -65,7 +67,8 @@ impl Relay {
         Ok(Relay {
             output,
             channel: Channel::open(output)?,
-            is_last_call: false,
+            last_call: None,
+            is_impatient: false,
             sink,
             log,
             tail: has_tail.then(|| Tail::new(tail)),
@@ -73,6 +76,11 @@ impl Relay {
             pending: 0..0,
             is_stalled: false,
         })
+    }
+
+    /// Whether it has something that is not taken.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.is_stalled
     }
 
     /// The end of what went through, where it is kept.
@@ -94,6 +102,7 @@ impl Relay {
                     Sink::Outlet(outlet) => match outlet.poll_write(context, pending) {
                         Poll::Ready(Ok(written)) => self.pending.start += written,
                         Poll::Ready(Err(error)) => return Poll::Ready(Step::Refused(error)),
+                        Poll::Pending if self.is_impatient => return Poll::Ready(Step::Ended),
                         Poll::Pending if self.is_stalled => return Poll::Pending,
                         Poll::Pending => {
                             self.is_stalled = true;
@@ -107,16 +116,24 @@ impl Relay {
                 }
                 continue;
             }
-            match self.channel.poll_read(context, &mut self.buffer) {
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Step::Ended),
-                Poll::Ready(Ok(length)) => {
+            let read = match self.last_call {
+                None => ready!(self.channel.poll_read(context, &mut self.buffer)),
+                Some(0) => return Poll::Ready(Step::Held),
+                Some(_) => self.channel.read_now(&mut self.buffer),
+            };
+            match read {
+                Ok(0) => return Poll::Ready(Step::Ended),
+                Ok(length) => {
                     self.pending = 0..length;
+                    self.last_call = self.last_call.map(|rest| rest.saturating_sub(length));
                     if let Some(error) = self.look(length) {
                         return Poll::Ready(Step::Unlogged(error));
                     }
                 }
-                Poll::Pending if self.is_last_call => return Poll::Ready(Step::Held),
-                Poll::Pending => return Poll::Pending,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Poll::Ready(Step::Held);
+                }
+                Err(_) => return Poll::Ready(Step::Ended),
             }
         }
     }

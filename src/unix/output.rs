@@ -153,4 +153,12 @@ impl Channel {
     ) -> Poll<io::Result<usize>> {
         self.ours.poll_read(context, buffer)
     }
+
+    /// Reads once what is there.
+    ///
+    /// # Errors
+    /// As above, and WouldBlock where nothing is there.
+    pub fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.ours.read_now(buffer)
+    }
 }

@@ -60,4 +60,13 @@ impl Readable {
             }
         }
     }
+
+    /// Reads once what is there, whatever the event loop knows of it.
+    ///
+    /// # Errors
+    /// Those of read(2), also WouldBlock.
+    pub(super) fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        rustix::io::retry_on_intr(|| rustix::io::read(self.fd(), &mut *buffer))
+            .map_err(io::Error::from)
+    }
 }

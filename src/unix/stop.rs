@@ -31,8 +31,9 @@ pub(super) fn set_target(target: libc::pid_t) {
 /// Handles SIGTSTP: async-signal-safe.
 pub(super) fn handle(info: &libc::siginfo_t) {
     let target = TARGET.load(Ordering::Relaxed);
-    // A positive code is the kernel's, which has sent it to our whole group, and so to the command.
-    let is_to_pass_on = info.si_code <= 0 && target != 0;
+    // A positive code is the kernel's, which has sent it to our whole group: to the command as well, unless that has its own.
+    let has_own_group = target < 0;
+    let is_to_pass_on = target != 0 && (has_own_group || info.si_code <= 0);
     // SAFETY: plain numbers; kill is async-signal-safe.
     let pass_on = |signal| unsafe { libc::kill(target, signal) };
     if is_to_pass_on {

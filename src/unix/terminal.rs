@@ -6,7 +6,7 @@ use std::ptr;
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
-use rustix::process::{Pid, getpgrp, test_kill_process_group};
+use rustix::process::{Pid, test_kill_process_group};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp};
 
 /// The terminal, and what is to be put back.
@@ -25,26 +25,45 @@ impl Terminal {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let tty = open("/dev/tty", flags, Mode::empty()).ok()?;
         let modes = tcgetattr(&tty).ok();
-        let was_ours = tcgetpgrp(&tty) == Ok(getpgrp());
+        let was_ours = own_group().is_some_and(|ours| tcgetpgrp(&tty) == Ok(ours));
         Some(Terminal { tty, modes, was_ours })
     }
 
     /// Puts back what an attempt has changed: only in the foreground, since in the background the terminal is somebody else's.
     pub fn restore(&self) {
-        let Some(modes) = self.modes.as_ref().filter(|_| self.was_ours) else { return };
+        self.put_back(self.modes.as_ref());
+    }
+
+    /// Takes back only the foreground, if the attempt took it: whoever waits for us could not read the terminal any more.
+    pub fn take_back(&self) {
+        self.put_back(None);
+    }
+
+    fn put_back(&self, modes: Option<&Termios>) {
+        if !self.was_ours {
+            return;
+        }
+        let Some(ours) = own_group() else { return };
         let mask = block_ttou();
-        let ours = getpgrp();
         // A foreground group that has died was the command's; one that lives is the shell's, which moved us behind.
         if tcgetpgrp(&self.tty).is_ok_and(|group| group != ours && is_dead(group)) {
             let _kept_by_somebody = tcsetpgrp(&self.tty, ours);
         }
-        if tcgetpgrp(&self.tty) == Ok(ours) {
+        if let Some(modes) = modes
+            && tcgetpgrp(&self.tty) == Ok(ours)
+        {
             // Now, not when all output is written: that may have been stopped by Ctrl-S.
             let _gone_with_its_terminal = tcsetattr(&self.tty, OptionalActions::Now, modes);
         }
         // SAFETY: the mask was written by sigprocmask.
         unsafe { libc::sigprocmask(libc::SIG_SETMASK, &mask, ptr::null_mut()) };
     }
+}
+
+/// Our group; none where its leader is outside of our PID namespace.
+fn own_group() -> Option<Pid> {
+    // SAFETY: plain numbers; it cannot fail.
+    Pid::from_raw(unsafe { libc::getpgrp() })
 }
 
 fn is_dead(group: Pid) -> bool {
