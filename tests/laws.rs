@@ -8,7 +8,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, any};
 use proptest::sample::Index;
-use proptest::{prop_assert, prop_assert_eq, proptest};
+use proptest::{prop_assert, prop_assert_eq, prop_assume, proptest};
 
 use retryrun::engine::classify::PlacedRule;
 use retryrun::engine::event::{
@@ -246,6 +246,8 @@ proptest! {
     #[test]
     fn early_and_double_ticks_change_nothing(script in arbitrary::script()) {
         let calm = script.clone().play();
+        // At the end of all time everything is due at once.
+        prop_assume!(calm.history().elapsed < Duration::from_secs(1 << 48));
         let fidgety = script.fidgety().play();
         prop_assert_eq!(calm.transcript, fidgety.transcript);
         prop_assert_eq!(calm.records, fidgety.records);
