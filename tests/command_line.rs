@@ -213,7 +213,7 @@ const SIGNAL: &str = "expected a signal: a name such as `TERM` or `SIGTERM`, or 
 const JITTER: &str =
     "expected `none`, `full`, `equal`, `decorrelated` or a percentage from `0%` to `100%`";
 const STATUS: &str = "expected an exit code, a range, a signal's name, `nonzero`, `any`, `signal`, `crash`, \
-                      `timeout`, `idle-timeout` or `spawn`";
+                      `timeout`, `idle-timeout`, `spawn` or a regular expression as `/.../`";
 const CODE: &str = "expected an exit code from 0 to 255 or a range of them such as `64-78`";
 const WHY: &str = "before the `=`, expected `flaky`, `permanent`, `exhausted`, `deadline`, `interrupted`, \
                    `not-started` or `timeout`";

@@ -52,6 +52,7 @@ fn the_json_form_is_one_line_with_everything() {
 {"rule":"75 & !timeout","verdict":"transient","reason":"busy","origin":"flag --retry-on"},
 {"rule":"any","verdict":"permanent","reason":"unlisted","origin":"flag --retry-on"},
 {"rule":"0","verdict":"success","reason":"success","origin":"built in"}],
+"text_rules":"none",
 "schedule":[0.25],"total":0.25}
 "#;
     let expected = expected.replace('\n', "") + "\n";
