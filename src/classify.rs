@@ -113,7 +113,7 @@ fn judge(
         | EndedBy::Deadline
         | EndedBy::SpawnError => {
             let streams = [(Stream::Stdout, line.stdout), (Stream::Stderr, line.stderr)];
-            let matches = searches.search(policy.rules.patterns(), streams)?;
+            let matches = searches.search(policy.rules.patterns(), streams);
             policy.rules.judge(ending, &matches).judgement
         }
     };
@@ -185,14 +185,14 @@ impl Searches {
         &mut self,
         patterns: Vec<OutputPattern>,
         streams: [(Stream, Option<String>); 2],
-    ) -> Result<Matches, Error> {
+    ) -> Matches {
         let reading = match &streams {
             [(_, Some(_)), (_, Some(_))] => Reading::Both,
             [(stream, Some(_)), _] | [_, (stream, Some(_))] => Reading::Only(*stream),
-            [(_, None), (_, None)] => return Ok(Matches::default()),
+            [(_, None), (_, None)] => return Matches::default(),
         };
         if patterns.is_empty() {
-            return Ok(Matches::default());
+            return Matches::default();
         }
         let is_it = |(had, by, _): &(Vec<OutputPattern>, Reading, Matcher)| {
             *had == patterns && *by == reading
@@ -200,7 +200,7 @@ impl Searches {
         let index = match self.0.iter().position(is_it) {
             Some(index) => index,
             None => {
-                let matcher = Matcher::new(patterns.clone(), reading).map_err(Error::Usage)?;
+                let matcher = Matcher::new(patterns.clone(), reading);
                 self.0.truncate(READY - 1);
                 self.0.push((patterns, reading, matcher));
                 self.0.len() - 1
@@ -209,13 +209,13 @@ impl Searches {
         // What is often asked for comes to stand in front, and what is not falls out at the end.
         self.0.swap(index, index / 2);
         let Some((_, _, matcher)) = self.0.get_mut(index / 2) else {
-            return Ok(Matches::default());
+            return Matches::default();
         };
         for (stream, text) in streams {
             if let Some(text) = text {
                 matcher.feed(stream, text.as_bytes());
             }
         }
-        Ok(matcher.finish())
+        matcher.finish()
     }
 }

@@ -63,7 +63,7 @@ fn each_ending_is_judged_under_the_policy_of_its_command() {
         answers(&[], &lines),
         [
             "transient connect 7 policy curl (built in) curl",
-            r"permanent http-client-error 22 & /returned error: 4(0[0-7]|1[0-8]|2[268]|31|51)\b/ policy curl (built in) curl",
+            r"permanent http-client-error 22 & err/returned error: 4(0[0-7]|1[0-8]|2[268]|31|51)\b/ policy curl (built in) curl",
             "success success 0 built in none",
             "permanent not-executable 126 built in none",
             "transient signal signal built in none",

@@ -662,6 +662,11 @@ fn a_variable_that_cannot_be_is_refused_by_its_name() {
             "1\n7;8",
             "invalid value `7;8`: expected an exit code from 0 to 255 or a range of them such as `64-78`, not `7;8`",
         ),
+        (
+            "STOP_ON",
+            "1\n7 & /a(/",
+            "invalid value `7 & /a(/`: expected a regular expression that can be searched for: `a(`: unclosed group",
+        ),
         ("REDACT", "a(", "invalid value `a(`: expected a regular expression: unclosed group"),
         (
             "DEADLINE_AT",

@@ -342,10 +342,10 @@ fn what_a_policy_that_was_chosen_by_the_command_does_not_read_is_said() {
 fn a_long_rule_stands_on_a_line_of_its_own() {
     let text = Test::new(["--explain", "curl"]).run().stdout;
     let lines: Vec<&str> = text.lines().collect();
-    let rule = "  22 & /returned error: 429\\b/";
+    let rule = "  22 & err/returned error: 429\\b/";
     let short = lines.iter().find(|line| line.starts_with(rule)).expect("it is short");
     assert!(short.ends_with("policy curl (built in)"), "{short}");
-    let rule = r"  22 & /returned error: (408|425|5\d\d)\b/";
+    let rule = r"  22 & err/returned error: (408|425|5\d\d)\b/";
     let place = lines.iter().position(|line| *line == rule).expect("it stands alone");
     assert!(lines[place + 1].trim().starts_with("transient (http-unavailable)"));
 }
