@@ -155,3 +155,51 @@ fn endings_of_real_commands_are_judged_as_a_person_would() {
     }
     assert_eq!(otherwise, OTHERWISE.map(|(id, _)| id));
 }
+
+/// What a tool says of an HTTP status, `NUMBER` and `Words`: its command, its exit code, and its line.
+const HTTP: [(&str, u8, &str); 14] = [
+    ("curl", 22, "curl: (22) The requested URL returned error: NUMBER"),
+    ("wget", 8, "2026-11-22 00:26:21 ERROR NUMBER: Words."),
+    ("git", 128, "fatal: unable to access 'http://h/': The requested URL returned error: NUMBER"),
+    ("svn", 1, "svn: E175002: Unexpected HTTP status NUMBER 'Words' on '/r'"),
+    ("hg", 255, "abort: HTTP Error NUMBER: Words"),
+    ("apt-get", 100, "E: Failed to fetch http://h/x  NUMBER  Words [IP: 127.0.0.1 80]"),
+    ("dnf", 1, "Errors: Status code: NUMBER for http://h/repodata/repomd.xml (IP: 127.0.0.1)"),
+    ("npm", 1, "npm error code ENUMBER"),
+    ("pip", 1, "ERROR: HTTP error NUMBER while getting http://h/x.tar.gz"),
+    (
+        "gem",
+        2,
+        "Unable to download data from http://h/ - bad response Words NUMBER (http://h/specs)",
+    ),
+    (
+        "cargo",
+        101,
+        "failed to get successful HTTP response from `http://h/config.json`, got NUMBER",
+    ),
+    ("go", 1, "go: m@v1: reading http://h/m/@v/v1.info: NUMBER Words"),
+    (
+        "podman",
+        125,
+        "pinging container registry h: invalid status code from registry NUMBER (Words)",
+    ),
+    ("helm", 1, "Error: failed to fetch http://h/index.yaml : NUMBER Words"),
+];
+
+#[test]
+fn a_status_of_http_means_the_same_to_every_tool() {
+    let statuses = [400, 401, 403, 404, 405, 410, 413, 422, 451]
+        .map(|status| (status, "permanent"))
+        .into_iter()
+        .chain(
+            [408, 409, 423, 425, 429, 500, 502, 503, 504, 520].map(|status| (status, "transient")),
+        );
+    for (status, verdict) in statuses {
+        for (command, code, said) in HTTP {
+            let said = said.replace("NUMBER", &status.to_string());
+            let line = json!({"command": [command], "exit_code": code, "stderr": said});
+            let answer = answers(&[], &line.to_string()).concat();
+            assert!(answer.starts_with(verdict), "{line}: {answer}");
+        }
+    }
+}

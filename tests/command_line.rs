@@ -479,6 +479,11 @@ fn modes_exclude_each_other() {
     for (words, message) in [
         (&["--json", "ls"][..], "--json says how to print what --explain prints: give both"),
         (&["--generate", "man", "ls"], "--generate <KIND> takes the place of a command"),
+        (&["--classify", "ls"], "--classify takes the place of a command"),
+        (
+            &["--classify", "--explain"],
+            "--classify conflicts with --explain: give only one of them",
+        ),
         (
             &["--explain", "--generate", "man"],
             "--explain conflicts with --generate <KIND>: give only one of them",
