@@ -72,6 +72,7 @@ Register-ArgumentCompleter -Native -CommandName 'retryrun' -ScriptBlock {
             [CompletionResult]::new('--no-config', '--no-config', [CompletionResultType]::ParameterName, 'Read no configuration file')
             [CompletionResult]::new('--explain', '--explain', [CompletionResultType]::ParameterName, 'Run nothing; print settings, rules and waits')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'With --explain, print JSON')
+            [CompletionResult]::new('--classify', '--classify', [CompletionResultType]::ParameterName, 'Judge the endings on stdin, one JSON object a line')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print the most used options, on one screen')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print all options')
             [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print the version')

@@ -23,7 +23,7 @@ _retryrun_options() {
 
     case "${cmd}" in
         retryrun)
-            opts="-n -t -k -d -q -v -h -V --retries --attempts --deadline --timeout --kill-after --idle-timeout --healthy-after --consecutive --delay --backoff --multiplier --max-delay --delays --seed --success-on --retry-on --stop-on --otherwise --retry-if --hints --c-locale --stdin --stdout --log-dir --tail --spool-limit --history --redact --quiet --verbose --log-format --color --hook-timeout --leftovers --process-group --cgroup --exit-code --config --no-config --explain --json --generate --help --version --jitter --stop-signal --policy"
+            opts="-n -t -k -d -q -v -h -V --retries --attempts --deadline --timeout --kill-after --idle-timeout --healthy-after --consecutive --delay --backoff --multiplier --max-delay --delays --seed --success-on --retry-on --stop-on --otherwise --retry-if --hints --c-locale --stdin --stdout --log-dir --tail --spool-limit --history --redact --quiet --verbose --log-format --color --hook-timeout --leftovers --process-group --cgroup --exit-code --config --no-config --explain --json --classify --generate --help --version --jitter --stop-signal --policy"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -286,7 +286,7 @@ _retryrun_options() {
                     return 0
                     ;;
                 --policy)
-                    COMPREPLY=($(compgen -W "auto none curl wget rsync pg_isready sysexits" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto none ansible-playbook apt-get aria2c aws az bundle cargo cargo-test curl dig dnf docker gcloud gem git go go-test gpg-keys helm hg kubectl make mysql nc network nextest npm pg_dump pg_isready ping pip podman psql pytest rclone redis-cli rsync s3cmd scp sqlite3 ssh svn sysexits terraform timeout wget" -- "${cur}"))
                     return 0
                     ;;
                 *)

@@ -89,6 +89,7 @@ set edit:completion:arg-completer[retryrun] = {|@words|
             cand --no-config 'Read no configuration file'
             cand --explain 'Run nothing; print settings, rules and waits'
             cand --json 'With --explain, print JSON'
+            cand --classify 'Judge the endings on stdin, one JSON object a line'
             cand -h 'Print the most used options, on one screen'
             cand --help 'Print all options'
             cand -V 'Print the version'

@@ -13,7 +13,6 @@ use tokio::task::yield_now;
 
 use crate::engine::classify::Hint;
 use crate::engine::event::{Kept, SpawnErrorKind, Usage};
-use crate::engine::output::Matches;
 use crate::engine::signal::Signal;
 use crate::engine::{ExitStatus, Input};
 use crate::error::reason;
@@ -198,7 +197,7 @@ impl Child {
         }
     }
 
-    fn ended(&mut self, remains: Remains, tree: &Tree) -> Input {
+    fn ended(&mut self, mut remains: Remains, tree: &Tree) -> Input {
         // First, since from then on another process may have its pid.
         stop::forget_target();
         let (status, usage) = reap(self.pid).unwrap_or_else(|_| lost());
@@ -217,7 +216,7 @@ impl Child {
             leftovers,
             output_held: remains.were_held,
             stdout_closed: remains.reader_is_gone || (died_of_pipe && Output::Stdout.is_closed()),
-            matches: Matches::default(),
+            matches: std::mem::take(&mut remains.matches),
             hint: Hint::default(),
             kept: kept(remains),
         }

@@ -33,7 +33,7 @@ use crate::error::Error;
     disable_help_flag = true,
     override_usage = "retryrun [OPTIONS] [--] COMMAND [ARG]...\n       \
                       retryrun [OPTIONS] --explain [--json] [[--] COMMAND [ARG]...]\n       \
-                      retryrun --generate KIND",
+                      retryrun [OPTIONS] (--classify | --generate KIND)",
     after_help = "DUR: 5, 0.5, 500ms, 1m30s. RULE: 7,28 or nonzero or timeout. All options: --help",
     after_long_help = "The manual page retryrun(1) has the exit statuses, files and examples."
 )]
@@ -49,6 +49,17 @@ pub struct Args {
     /// With --explain, print JSON
     #[arg(long, help_heading = MODES, hide_short_help = true)]
     pub json: bool,
+
+    /// Judge the endings on stdin, one JSON object a line
+    ///
+    /// {"command": ["curl", "-f", "http://h/"], "exit_code": 22, "signal": null, "ended_by": "exit", "stdout": "", "stderr": "..."}
+    /// gets, in order, {"verdict", "reason", "rule", "rule_origin", "policy"}, under the policy that the other options and its
+    /// command give. All may be left out but one of exit_code, signal and ended_by; a stream that is null was not read.
+    #[arg(
+        long, help_heading = MODES, hide_short_help = true,
+        conflicts_with_all = ["explain", "generate", "command"],
+    )]
+    pub classify: bool,
 
     /// Print a file that retryrun comes with
     #[arg(
@@ -157,7 +168,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Request, Error> {
 
 impl Args {
     fn needs_command(&self) -> bool {
-        self.command.is_empty() && !self.explain && self.generate.is_none()
+        self.command.is_empty() && !self.explain && !self.classify && self.generate.is_none()
     }
 }
 

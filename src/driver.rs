@@ -67,7 +67,7 @@ pub fn drive(run: Run, mut command: Command, sinks: Sinks) -> Result<Exit, Error
         let StreamPlan { stdin, spool_limit, outputs, logs } = &mut command.streams;
         let streams = Streams {
             stdin: Stdin::open(*stdin, *spool_limit).map_err(fail)?,
-            outputs: Outputs::new(*outputs, logs.take()),
+            outputs: Outputs::new(std::mem::take(outputs), logs.take()),
         };
         let mut driver = Driver {
             run,
@@ -386,7 +386,8 @@ impl Driver {
 
     /// What the command wrote is masked before it enters a record.
     fn masked(&mut self, mut input: Input) -> Input {
-        if let Input::Exited { kept, hint, .. } = &mut input {
+        if let Input::Exited { kept, hint, matches, .. } = &mut input {
+            *matches = std::mem::take(matches).masked(&self.command.mask);
             *hint = self.hint_file.take().map(|file| file.read()).unwrap_or_default();
             if let Some(reason) = &mut hint.reason {
                 *reason = (self.command.mask)(reason);

@@ -2,10 +2,12 @@
 //!
 //! In reading order: [`engine`] decides, and is pure; its events are the vocabulary of everything else. [`driver`] carries a run
 //! through the world with [`child`], one attempt's processes, and [`unix`], all system calls. [`report`] tells people and
-//! programs. [`cli`] and [`config`] turn a command line into the engine's policy; [`redact`] masks secrets; [`generate`] holds
-//! the files that come with the program; [`error`] is what can go wrong with retryrun itself.
+//! programs. [`cli`] and [`config`] turn a command line into the engine's policy; [`patterns`] searches output for what its rules
+//! look for, and [`classify`] asks them about endings of elsewhere. [`redact`] masks secrets; [`generate`] holds the files that
+//! come with the program; [`error`] is what can go wrong with retryrun itself.
 
 pub mod child;
+pub mod classify;
 pub mod cli;
 pub mod command;
 pub mod config;
@@ -29,14 +31,16 @@ use std::os::unix::ffi::OsStringExt;
 
 use tracing_subscriber::filter::LevelFilter;
 
+use classify::Failure;
 use cli::{Args, Request};
 use command::{Command, StreamPlan};
 use config::environment::Environment;
 use config::value::{Color, HistoryWhen, LogFormat, Pattern, StdinMode, StdoutMode};
-use config::{Call, Reporting, Resolved, Streaming, explain};
+use config::{Call, Reporting, Resolved, Sources, Streaming, TextRules, explain};
 use engine::Run;
 use engine::event::RunStarted;
 use engine::exit::Exit;
+use engine::output::Stream;
 use error::Error;
 use redact::Redactor;
 use report::Sinks;
@@ -85,7 +89,7 @@ fn answer(args: Args, environment: Environment) -> Result<Exit, Error> {
     if let Some(kind) = args.generate {
         return print(generate::text(kind));
     }
-    let Args { settings, explain, json, command, .. } = args;
+    let Args { settings, explain, json, classify, command, .. } = args;
     // 32 bits of chance are enough, and every JSON reader holds them exactly.
     let seed = random()? >> 32;
     let call = Call {
@@ -95,6 +99,10 @@ fn answer(args: Args, environment: Environment) -> Result<Exit, Error> {
         now: clock::timestamp(),
         random_seed: seed,
     };
+    if classify {
+        let sources = call.sources()?;
+        return judge_stdin(&sources, &environment);
+    }
     let layered = call.layers()?;
     let redactor = Redactor::new(&layered.redact(), &environment)?;
     let resolved = layered.resolve(&|text| redactor.mask(text));
@@ -108,15 +116,38 @@ fn answer(args: Args, environment: Environment) -> Result<Exit, Error> {
     execute(resolved, redactor, command, environment)
 }
 
+/// Answers `--classify`.
+fn judge_stdin(sources: &Sources, environment: &Environment) -> Result<Exit, Error> {
+    let stdout = open_stdout()?;
+    // Every layer that can say what to mask is one of the call or of a file, whatever the command is.
+    let redactor = Redactor::new(&sources.layers(&[])?.redact(), environment)?;
+    let mask = |text: &str| redactor.mask(text);
+    match classify::answer(sources, &mask, io::stdin().lock(), stdout.lock()) {
+        Ok(()) => Ok(Exit::Code(0)),
+        Err(Failure::Line(error)) => Err(error),
+        Err(Failure::Read(source)) => Err(Error::System { action: "read stdin", source }),
+        Err(Failure::Write(source)) => written(Err(source)),
+    }
+}
+
+/// Our stdout, if we were given one: else Rust has put /dev/null in its place.
+fn open_stdout() -> Result<io::Stdout, Error> {
+    if Output::Stdout.was_open() {
+        return Ok(io::stdout());
+    }
+    let source = io::Error::from_raw_os_error(libc::EBADF);
+    Err(Error::System { action: "write to stdout", source })
+}
+
 /// Prints an answer to stdout.
 fn print(text: &str) -> Result<Exit, Error> {
-    if !Output::Stdout.was_open() {
-        // Rust has put /dev/null in its place.
-        let source = io::Error::from_raw_os_error(libc::EBADF);
-        return Err(Error::System { action: "write to stdout", source });
-    }
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    let mut stdout = open_stdout()?.lock();
+    written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+}
+
+/// How we end after an answer.
+fn written(result: io::Result<()>) -> Result<Exit, Error> {
+    match result {
         Ok(()) => Ok(Exit::Code(0)),
         // Whoever read it has read enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Code(0)),
@@ -190,11 +221,24 @@ fn streams(resolved: &Resolved, run_id: &str) -> Result<StreamPlan, Error> {
             Wish::Auto { retries }
         }
     };
+    let patterns = policy.rules.patterns();
+    // A policy that the command's words chose must cost a person at a terminal nothing.
+    let is_searched = |stream, is_terminal: bool| {
+        let reads = match resolved.text_rules {
+            TextRules::None => false,
+            TextRules::NoTerminal => !is_terminal,
+            TextRules::All => true,
+        };
+        reads && patterns.iter().any(|pattern| pattern.is_for(stream))
+    };
+    let searches_stdout = is_searched(Stream::Stdout, io::stdout().is_terminal());
+    let searches_stderr = is_searched(Stream::Stderr, io::stderr().is_terminal());
     let outputs = Plan {
-        reads_stdout: reads_both || holds_stdout,
-        reads_stderr: reads_both || tail.is_some_and(|tail| tail > 0),
+        reads_stdout: reads_both || holds_stdout || searches_stdout,
+        reads_stderr: reads_both || tail.is_some_and(|tail| tail > 0) || searches_stderr,
         holds_stdout,
         tail: usize::try_from(tail.unwrap_or(DEFAULT_TAIL)).unwrap_or(usize::MAX),
+        patterns,
     };
     let logs = log_dir.as_ref().map(|folder| {
         let fail = |source| Error::File { action: "keep logs in", path: folder.clone(), source };

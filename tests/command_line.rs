@@ -213,7 +213,8 @@ const SIGNAL: &str = "expected a signal: a name such as `TERM` or `SIGTERM`, or 
 const JITTER: &str =
     "expected `none`, `full`, `equal`, `decorrelated` or a percentage from `0%` to `100%`";
 const STATUS: &str = "expected an exit code, a range, a signal's name, `nonzero`, `any`, `signal`, `crash`, \
-                      `timeout`, `idle-timeout` or `spawn`";
+                      `timeout`, `idle-timeout`, `spawn` or a regular expression as `/.../`";
+const REGEX: &str = "expected a regular expression that can be searched for: ";
 const CODE: &str = "expected an exit code from 0 to 255 or a range of them such as `64-78`";
 const WHY: &str = "before the `=`, expected `flaky`, `permanent`, `exhausted`, `deadline`, `interrupted`, \
                    `not-started` or `timeout`";
@@ -315,6 +316,12 @@ const REFUSED: [Refused; 18] = [
             ("SIGTREM", &[STATUS, ", not `SIGTREM`; did you mean `TERM`?"]),
             ("Bad: 7", &[STATUS, ", not `Bad: 7`"]),
             ("bad:7", &[STATUS, ", not `bad:7`"]),
+            ("7 & /a", &["expected a `/` at the end of `/a`"]),
+            ("busy: /a(/", &[REGEX, "`a(`: unclosed group"]),
+            (
+                "!/((a{1,1000}){1,1000}){1,1000}/",
+                &[REGEX, "`((a{1,1000}){1,1000}){1,1000}`: it is too large"],
+            ),
         ],
     ),
     ("--retry-on", "RULE", &[("7;8", &[CODE, ", not `7;8`"])]),
@@ -472,6 +479,11 @@ fn modes_exclude_each_other() {
     for (words, message) in [
         (&["--json", "ls"][..], "--json says how to print what --explain prints: give both"),
         (&["--generate", "man", "ls"], "--generate <KIND> takes the place of a command"),
+        (&["--classify", "ls"], "--classify takes the place of a command"),
+        (
+            &["--classify", "--explain"],
+            "--classify conflicts with --explain: give only one of them",
+        ),
         (
             &["--explain", "--generate", "man"],
             "--explain conflicts with --generate <KIND>: give only one of them",

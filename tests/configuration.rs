@@ -67,15 +67,13 @@ stop_on = [\"14\"]
 retry_on = [\"15\"]
 [policy.mine]
 commands = [\"x\"]
-inherit = \"wget\"
+inherit = \"pg_isready\"
 rules = [ { retry_on = \"12\" }, { success_on = \"13\" }, { stop_on = \"last: 14\", source = \"us\" } ]
 ";
-    let wget = [
-        "2 permanent usage policy wget (built in)",
-        "3 permanent local-io policy wget (built in)",
-        "5 permanent tls-certificate policy wget (built in)",
-        "6 permanent auth policy wget (built in)",
-        "4 transient network policy wget (built in)",
+    let built_in = [
+        "3 permanent usage policy pg_isready (built in)",
+        "1 transient rejecting policy pg_isready (built in)",
+        "2 transient no-response policy pg_isready (built in)",
     ];
     let call = [
         "9 success success-on flag --success-on",
@@ -93,8 +91,8 @@ rules = [ { retry_on = \"12\" }, { success_on = \"13\" }, { stop_on = \"last: 14
         Explained::of(configured(content, &words).env("RETRYRUN_STOP_ON", "11")).rules()
     };
     // A policy of the configuration, with what it inherits, comes before the top level, a built-in one after it.
-    assert_eq!(rules("x"), [&call[..], &mine, &wget, &top].concat());
-    assert_eq!(rules("wget"), [&call[..], &top, &wget].concat());
+    assert_eq!(rules("x"), [&call[..], &mine, &built_in, &top].concat());
+    assert_eq!(rules("pg_isready"), [&call[..], &top, &built_in].concat());
     assert_eq!(rules("y"), [&call[..], &top].concat());
 }
 
@@ -207,7 +205,9 @@ commands = [\"cargo nextest\", \"nt\"]
 commands = [\"pip\"]
 ";
     for (command, expected) in [
-        ("cargo test", "cargo"),
+        ("cargo build", "cargo"),
+        // A built-in policy, of which more words match.
+        ("cargo test", "cargo-test"),
         ("cargo nextest run", "nextest"),
         ("/opt/bin/cargo nextest", "nextest"),
         ("nt", "nextest"),
@@ -290,21 +290,21 @@ stop_on = [\"7\"]
 
 #[test]
 fn a_policy_that_inherits_its_own_name_extends_the_one_that_it_replaces() {
-    let user = "[policy.wget]\ninherit = \"wget\"\nretries = 8\nstop_on = [\"8\"]\n";
-    let named = "[policy.wget]\ninherit = \"wget\"\ndelay = 1\nstop_on = [\"9\"]\n";
-    let explained = Explained::of(configured(named, &["wget"]).file(USER, user));
-    assert_eq!(explained.part("policy"), "wget");
+    let user = "[policy.pg_isready]\ninherit = \"pg_isready\"\nretries = 8\nstop_on = [\"8\"]\n";
+    let named = "[policy.pg_isready]\ninherit = \"pg_isready\"\ndelay = 1\nstop_on = [\"9\"]\n";
+    let explained = Explained::of(configured(named, &["pg_isready"]).file(USER, user));
+    assert_eq!(explained.part("policy"), "pg_isready");
     assert_eq!((explained.value("retries"), explained.value("delay")), (&json!(8), &json!(1.0)));
     let rules: Vec<String> = explained
         .rules()
         .iter()
         .filter_map(|rule| Some(rule.split_once(' ')?.0.to_owned()))
         .collect();
-    assert_eq!(rules, ["9", "8", "2", "3", "5", "6", "4"]);
+    assert_eq!(rules, ["9", "8", "3", "1", "2"]);
     // With commands of its own it is chosen for those alone.
-    let narrowed = "[policy.wget]\ninherit = \"wget\"\ncommands = [\"wget2\"]\n";
-    assert_eq!(policy(configured(narrowed, &["wget2"])), "wget");
-    assert_eq!(policy(configured(narrowed, &["wget"])), "none");
+    let narrowed = "[policy.pg_isready]\ninherit = \"pg_isready\"\ncommands = [\"pg_wait\"]\n";
+    assert_eq!(policy(configured(narrowed, &["pg_wait"])), "pg_isready");
+    assert_eq!(policy(configured(narrowed, &["pg_isready"])), "none");
 }
 
 #[test]
@@ -556,11 +556,32 @@ fn rules_stand_in_one_style() {
             "rules = ['7']",
             "1:10: invalid type: string \"7\", expected a table such as `{ stop_on = \"2\" }`",
         ),
+        (
+            "rules = [{ retry_on = '7 & /a(/' }]",
+            "1:23: expected a regular expression that can be searched for: `a(`: unclosed group",
+        ),
+        (
+            "stop_on = ['2',\n'/[/']",
+            "2:1: expected a regular expression that can be searched for: `[`: unclosed character class",
+        ),
+        (
+            "rules = [{ stop_on = '7', limit = 2 }]",
+            "1:10: `limit` belongs to a rule with `retry_on`",
+        ),
+        (
+            "rules = [{ retry_on = '7', delay = 'x' }]",
+            "1:36: invalid value `x`: expected a duration: seconds such as `5` or `0.5`, or units such as `500ms`, \
+             `1m30s` or `2h 15m`",
+        ),
+        (
+            "rules = [{ retry_on = '7', limit = -1 }]",
+            "1:36: invalid value `-1`: expected a whole number of retries, 0 or more, or `unlimited`",
+        ),
         ("rules = 7", "1:9: invalid type: integer `7`, expected a list, in brackets"),
         (
             "rules = [{ stop_on = 'x' }]",
             "1:22: invalid value `x`: expected an exit code, a range, a signal's name, `nonzero`, \
-             `any`, `signal`, `crash`, `timeout`, `idle-timeout` or `spawn`, not `x`",
+             `any`, `signal`, `crash`, `timeout`, `idle-timeout`, `spawn` or a regular expression as `/.../`, not `x`",
         ),
     ] {
         assert_eq!(fault(content), format!("c.toml:{message}"));
@@ -640,6 +661,11 @@ fn a_variable_that_cannot_be_is_refused_by_its_name() {
             "STOP_ON",
             "1\n7;8",
             "invalid value `7;8`: expected an exit code from 0 to 255 or a range of them such as `64-78`, not `7;8`",
+        ),
+        (
+            "STOP_ON",
+            "1\n7 & /a(/",
+            "invalid value `7 & /a(/`: expected a regular expression that can be searched for: `a(`: unclosed group",
         ),
         ("REDACT", "a(", "invalid value `a(`: expected a regular expression: unclosed group"),
         (

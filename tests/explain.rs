@@ -61,6 +61,7 @@ fn the_json_form_is_one_line_with_everything() {
 {"rule":"75 & !timeout","verdict":"transient","reason":"busy","origin":"flag --retry-on"},
 {"rule":"any","verdict":"permanent","reason":"unlisted","origin":"flag --retry-on"},
 {"rule":"0","verdict":"success","reason":"success","origin":"built in"}],
+"text_rules":"none",
 "schedule":[0.25],"total":0.25}
 "#;
     let expected = expected.replace('\n', "") + "\n";
@@ -309,4 +310,60 @@ fn nothing_is_run() {
     let ran = explain(&["--", "echo", "ran"]).run();
     assert!(!ran.stdout.contains("ran\n"), "{}", ran.stdout);
     assert_eq!((ran.stdout.lines().count(), ran.stderr.as_str()), (1, ""));
+}
+
+#[test]
+fn the_limit_and_the_delay_of_a_rule_are_shown() {
+    let content = "\
+[policy.p]
+rules = [ { retry_on = \"throttled: 22 & /429/\", limit = 2, delay = \"30s\" }, { retry_on = \"7\", limit = \"inf\" } ]
+";
+    let test = |form: &[&str]| {
+        let words = ["--config=c.toml", "--policy=p", "--explain"];
+        Test::new(words.iter().chain(form)).file("c.toml", content).run()
+    };
+    let text = test(&[]).stdout;
+    let rules = text.split("Rules, the first that holds decides:\n").nth(1).expect("the rules");
+    let shown: Vec<&str> = rules.lines().take(2).collect();
+    assert_eq!(
+        shown,
+        [
+            "  22 & /429/         transient (throttled), 2 retries at most, after 30s  policy p (c.toml:1)",
+            "  7                  transient (retry-on)                                 policy p (c.toml:1)",
+        ]
+    );
+    let explained: Value = serde_json::from_str(&test(&["--json"]).stdout).expect("JSON");
+    let rules = &explained["rules"];
+    assert_eq!((&rules[0]["limit"], &rules[0]["delay"]), (&json!(2), &json!(30.0)));
+    assert_eq!((rules[1].get("limit"), rules[1].get("delay")), (None, None));
+}
+
+#[test]
+fn what_a_policy_that_was_chosen_by_the_command_does_not_read_is_said() {
+    let skipped = |options: &[&str]| {
+        let text = Test::new(["--explain"].iter().chain(options)).run().stdout;
+        let json = Explained::with(options);
+        let said = json.part("text_rules").as_str().expect("a word").to_owned();
+        assert_eq!(text.contains("--policy curl asks them there, too"), said == "no-terminal");
+        said
+    };
+    assert_eq!(skipped(&["curl"]), "no-terminal");
+    assert_eq!(skipped(&["--policy=auto", "curl"]), "no-terminal");
+    assert_eq!(skipped(&["--policy=curl", "curl"]), "all");
+    assert_eq!(skipped(&["--stop-on=/gone/", "curl"]), "all");
+    assert_eq!(skipped(&["--otherwise=retry", "curl"]), "none");
+    assert_eq!(skipped(&["pg_isready"]), "none");
+    assert_eq!(skipped(&["ls"]), "none");
+}
+
+#[test]
+fn a_long_rule_stands_on_a_line_of_its_own() {
+    let text = Test::new(["--explain", "curl"]).run().stdout;
+    let lines: Vec<&str> = text.lines().collect();
+    let rule = "  22 & err/returned error: 429\\b/";
+    let short = lines.iter().find(|line| line.starts_with(rule)).expect("it is short");
+    assert!(short.ends_with("policy curl (built in)"), "{short}");
+    let rule = r"  22 & err/returned error: (408|425|5\d\d)\b/";
+    let place = lines.iter().position(|line| *line == rule).expect("it stands alone");
+    assert!(lines[place + 1].trim().starts_with("transient (http-unavailable)"));
 }

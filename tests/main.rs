@@ -2,6 +2,7 @@
 
 mod arbitrary_input;
 mod attempts;
+mod classify;
 mod command_line;
 mod configuration;
 mod engine;

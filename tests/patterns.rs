@@ -7,7 +7,7 @@ use proptest::{prop_assert_eq, proptest};
 
 use retryrun::engine::classify::Rule;
 use retryrun::engine::output::{Matches, OutputPattern, Search, Stream};
-use retryrun::patterns::{Matcher, Reading, check};
+use retryrun::patterns::{Matcher, Reading, are_for, check};
 
 use crate::laws::cases;
 
@@ -29,7 +29,7 @@ fn shown(rule: &str, matches: &Matches) -> Vec<String> {
 
 /// What is found in pieces of stderr.
 fn found(rule: &str, pieces: &[&[u8]]) -> Vec<String> {
-    let mut matcher = Matcher::new(patterns(rule), Reading::Both).expect("patterns that compile");
+    let mut matcher = Matcher::new(patterns(rule), Reading::Both);
     for piece in pieces {
         matcher.feed(Stream::Stderr, piece);
     }
@@ -57,10 +57,13 @@ fn a_pattern_matches_lines_of_bytes() {
         ("/error: 4(0[0134]|10)/", "curl: (22) error: 410", "curl: (22) error: 410"),
         ("/gone/", "\x1b[31mit \x1b[1mis g\x1b[0mone\x1b[K\n", "it is gone"),
         ("/^gone/", "10%\r20%\rgone!\r\n", "gone!"),
-        ("/^/", "", ""),
-        ("//", "", ""),
+        // Where nothing is written there is no line.
+        ("/^/", "", "-"),
+        ("//", "", "-"),
+        ("//", "\x1b[0m", "-"),
+        ("/^$/", "\n", ""),
         ("/x*/", "abc\nd", "abc"),
-        (r"/\A\z/", "", ""),
+        (r"/\A\z/", "", "-"),
         (r"/end\z/", "the end", "the end"),
         (r"/end\z/", "the end\n", "-"),
     ] {
@@ -83,7 +86,7 @@ fn a_stream_has_its_own_patterns() {
         (Reading::Only(Stream::Stderr), ["?", "a err", "a err", "?", "b err", "b err"]),
         (Reading::Only(Stream::Stdout), ["a out", "?", "a out", "-", "?", "?"]),
     ] {
-        let mut matcher = Matcher::new(patterns(rule), reading).expect("they compile");
+        let mut matcher = Matcher::new(patterns(rule), reading);
         // A second attempt finds what the first did.
         for _ in 0..2 {
             if reading != Reading::Only(Stream::Stderr) {
@@ -119,21 +122,30 @@ fn of_a_long_line_what_stands_around_the_match_is_kept() {
 
 #[test]
 fn a_pattern_that_cannot_be_searched_for_is_named() {
-    let error = |rule: &str| Matcher::new(patterns(rule), Reading::Both).err().expect("a fault");
-    let message = error("/a/ & /b(/");
-    assert!(message.contains("`b(`: unclosed group"), "{message}");
-    let message = error("/a/ & /((a{1,1000}){1,1000}){1,1000}/");
-    assert!(message.ends_with("`((a{1,1000}){1,1000}){1,1000}`: it is too large"), "{message}");
-    let message = error(r"/(?u)\bb/ & /c/");
-    assert!(message.contains(r"`(?u)\bb`"), "{message}");
-    assert!(check(&patterns("/a/")[0]).is_ok());
-    // Each by itself can be, but not all at once.
-    let many: Vec<OutputPattern> = (0..40)
-        .map(|number| patterns(&format!("/([a-z]{{1,100}}){{1,60}}{number}/"))[0].clone())
-        .collect();
-    assert!(many.iter().all(|pattern| check(pattern).is_ok()));
-    let message = Matcher::new(many, Reading::Both).err().expect("too much");
-    assert_eq!(message, "the regular expressions of all rules together: it is too large");
+    let fault = |rule: &str| patterns(rule).iter().find_map(|pattern| check(pattern).err());
+    for (rule, expected) in [
+        ("/a/ & /b(/", "`b(`: unclosed group"),
+        (
+            "/a/ & /((a{1,1000}){1,1000}){1,1000}/",
+            "`((a{1,1000}){1,1000}){1,1000}`: it is too large",
+        ),
+        (r"/(?u)\bb/ & /c/", r"`(?u)\bb`: "),
+    ] {
+        let message = fault(rule).expect("a fault");
+        let begin = "expected a regular expression that can be searched for: ";
+        let rest = message.strip_prefix(begin).unwrap_or_else(|| panic!("{message}"));
+        assert!(rest.starts_with(expected), "{message}");
+    }
+    assert_eq!(fault(r"/a/ & /([a-z]{1,100}){1,60}/"), None);
+    // With what nobody checked nothing is known, not even that it is absent.
+    assert_eq!(found("/a/ & !/b(/", &[b"ab"]), ["?", "?"]);
+}
+
+#[test]
+fn a_stream_for_which_there_is_no_pattern_need_not_be_read() {
+    let are_for = |rule, stream| are_for(&patterns(rule), stream);
+    assert!(are_for("out/a/ & err/b/", Stream::Stdout) && are_for("/a/", Stream::Stdout));
+    assert!(!are_for("err/a/ & 7", Stream::Stdout) && !are_for("7", Stream::Stderr));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -162,6 +162,12 @@ impl Running {
     /// Sends us a signal.
     pub fn signal(&self, signal: rustix::process::Signal) {
         rustix::process::kill_process(self.pid(), signal).expect("it runs");
+    }
+
+    /// Writes to its stdin, which was made a pipe.
+    pub fn write_stdin(&mut self, text: &str) {
+        let stdin = self.child.stdin.as_mut().expect("it was made a pipe");
+        stdin.write_all(text.as_bytes()).expect("it is read");
     }
 
     /// Closes its standard input.

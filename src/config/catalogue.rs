@@ -1,17 +1,15 @@
 //! All policies that can be chosen: the built-in ones and those of the files. Which one is, and on which it builds.
 
-use std::path::Path;
-
-use super::PRESETS;
-use super::command::{first_words, match_length};
-use super::file::{BUILT_IN, File, PolicyTable};
+use super::command::match_length;
+use super::file::{File, PolicyTable};
 use super::layer::{Layer, Place, Source};
+use super::presets;
 use crate::engine::keyword::did_you_mean;
 use crate::error::Error;
 
 /// The files, the built-in one first, a stronger one behind a weaker one.
-pub(super) struct Catalogue {
-    files: Vec<File>,
+pub(super) struct Catalogue<'a> {
+    files: Vec<&'a File>,
 }
 
 /// All layers of a call, the strongest first, and which policy was chosen.
@@ -27,13 +25,15 @@ pub(super) struct Chosen {
     /// Who said so; none if nobody did.
     pub(super) by: Option<Source>,
     pub(super) docs: Option<String>,
+    /// Whether it is by the command's words that it was.
+    pub(super) is_auto: bool,
 }
 
 impl Stack {
     /// The same with the user's own words masked: paths, names of policies, and what these say of themselves.
     pub(super) fn masked(self, mask: &dyn Fn(&str) -> String) -> Stack {
         let mask_layer = |layer: Layer| Layer { source: layer.source.masked(mask), ..layer };
-        let Chosen { name, place, by, docs } = self.policy;
+        let Chosen { name, place, by, docs, is_auto } = self.policy;
         let (name, docs) = match &place {
             Place::BuiltIn => (name, docs),
             Place::File { .. } => (mask(&name), docs.as_deref().map(mask)),
@@ -41,7 +41,7 @@ impl Stack {
         let by = by.map(|source| source.masked(mask));
         Stack {
             layers: self.layers.into_iter().map(mask_layer).collect(),
-            policy: Chosen { name, place: place.masked(mask), by, docs },
+            policy: Chosen { name, place: place.masked(mask), by, docs, is_auto },
         }
     }
 }
@@ -49,10 +49,9 @@ impl Stack {
 /// A policy by the index of its file and its name.
 type Found<'a> = (usize, &'a str);
 
-impl Catalogue {
+impl<'f> Catalogue<'f> {
     /// The given files, the weakest first, on top of the built-in policies.
-    pub(super) fn new(files: Vec<File>) -> Result<Catalogue, Error> {
-        let presets = File::parse(Path::new(BUILT_IN), PRESETS.to_owned())?;
+    pub(super) fn new(presets: &'f File, files: &'f [File]) -> Result<Catalogue<'f>, Error> {
         let catalogue = Catalogue { files: [presets].into_iter().chain(files).collect() };
         for (index, file) in catalogue.files.iter().enumerate().skip(1) {
             for name in file.policies.keys() {
@@ -62,14 +61,14 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// The layers for a command.
+    /// The layers for a command by its first words.
     pub(super) fn stack(
         self,
         flags: Layer,
         environment: Layer,
-        command: &[String],
+        words: &[&str],
     ) -> Result<Stack, Error> {
-        let (found, policy) = self.choose(&flags, &environment, command)?;
+        let (found, policy) = self.choose(&flags, &environment, words)?;
         let chain = match found {
             Some(found) => {
                 self.chain(found)?.into_iter().map(|table| table.layer.clone()).collect()
@@ -92,20 +91,20 @@ impl Catalogue {
         &'a self,
         flags: &Layer,
         environment: &Layer,
-        command: &[String],
+        words: &[&str],
     ) -> Result<(Option<Found<'a>>, Chosen), Error> {
         let layers =
             [flags, environment].into_iter().chain(self.files.iter().rev().map(|file| &file.top));
         let said = layers.filter_map(|layer| Some((layer.settings.policy.as_ref()?, layer))).next();
         let found = match said.map(|(name, layer)| (name.as_str(), layer)) {
-            None | Some(("auto", _)) => self.by_command(command),
+            None | Some(("auto", _)) => self.by_command(words),
             Some(("none", _)) => None,
             Some((name, layer)) => Some(self.by_name(name, self.files.len()).ok_or_else(|| {
                 let hint = did_you_mean(name, self.names().chain(["auto", "none"]));
                 let message = format!("there is no policy `{name}`{hint}");
                 let is_of_the_call =
                     [flags, environment].iter().any(|layer| layer.settings.policy.is_some());
-                let file = self.files.iter().rev().find(|file| file.choice.is_some());
+                let file = self.files.iter().rev().copied().find(|file| file.choice.is_some());
                 match file.filter(|_| !is_of_the_call) {
                     Some(file) => {
                         file.origin.fault(file.choice.clone().unwrap_or_default(), message)
@@ -123,21 +122,20 @@ impl Catalogue {
             place: table.map_or(Place::BuiltIn, |table| table.place.clone()),
             by: said.map(|(_, layer)| layer.source.clone()),
             docs: table.and_then(|table| table.docs.clone()),
+            is_auto: said.is_none_or(|(name, _)| name == "auto"),
         };
         Ok((found, chosen))
     }
 
     /// The policy with the longest match; of two the one in the stronger file.
-    fn by_command(&self, command: &[String]) -> Option<Found<'_>> {
-        let words = first_words(command);
+    fn by_command(&self, words: &[&str]) -> Option<Found<'_>> {
         let mut best: Option<(usize, Found<'_>)> = None;
         for (index, file) in self.files.iter().enumerate() {
             for (name, table) in &file.policies {
                 let is_replaced =
                     self.by_name(name, self.files.len()).is_some_and(|(by, _)| by != index);
                 let commands = self.commands((index, name), table);
-                let length =
-                    commands.iter().filter_map(|policy| match_length(&words, policy)).max();
+                let length = commands.iter().filter_map(|policy| match_length(words, policy)).max();
                 if let Some(length) = length.filter(|_| !is_replaced)
                     && best.is_none_or(|(longest, _)| length >= longest)
                 {
@@ -211,6 +209,7 @@ impl Catalogue {
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
-        self.files.iter().flat_map(|file| file.policies.keys().map(String::as_str))
+        let of_files = self.files.iter().flat_map(|file| file.policies.keys().map(String::as_str));
+        presets::names().map(|name| -> &str { name }).chain(of_files)
     }
 }

@@ -72,9 +72,9 @@ pub fn first_words(command: &[String]) -> Vec<&str> {
 
 /// How many of a policy's words the command begins with: all of them, or none.
 #[must_use]
-pub fn match_length(first_words: &[&str], policy_words: &[String]) -> Option<usize> {
+pub fn match_length<W: AsRef<str>>(first_words: &[&str], policy_words: &[W]) -> Option<usize> {
     let begins = first_words.len() >= policy_words.len()
-        && first_words.iter().zip(policy_words).all(|(word, wanted)| *word == wanted.as_str());
+        && first_words.iter().zip(policy_words).all(|(word, wanted)| *word == wanted.as_ref());
     begins.then_some(policy_words.len())
 }
 
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_match_is_of_whole_words() {
-        let policy = ["cargo".to_owned(), "nextest".to_owned()];
+        let policy = ["cargo", "nextest"];
         assert_eq!(match_length(&["cargo", "nextest", "run"], &policy), Some(2));
         assert_eq!(match_length(&["cargo"], &policy), None);
         assert_eq!(match_length(&["cargo", "test"], &policy), None);

@@ -10,7 +10,7 @@ use serde::de::value::{Error as ValueError, MapDeserializer, SeqDeserializer};
 use serde::de::{self, Deserializer, IntoDeserializer, Visitor};
 
 use super::layer::{Layer, Source, variable};
-use super::settings::Settings;
+use super::settings::{Settings, check_rule};
 use super::{KeyNames, key_names};
 use crate::error::Error;
 
@@ -102,8 +102,13 @@ fn checked<'a>(key: &'static str, value: &'a OsStr) -> Result<Text<'a>, Error> {
     let text = value
         .to_str()
         .ok_or_else(|| Error::Usage(format!("{name}: expected UTF-8 text, not {value:?}")))?;
-    Settings::deserialize(MapDeserializer::new(iter::once((key, Text(text)))))
+    let settings = Settings::deserialize(MapDeserializer::new(iter::once((key, Text(text)))))
         .map_err(|error: ValueError| Error::Usage(format!("{name}: {error}")))?;
+    settings.rules().try_for_each(|rule| {
+        let fail =
+            |fault| Error::Usage(format!("{name}: invalid value `{}`: {fault}", rule.text()));
+        check_rule(rule).map_err(fail)
+    })?;
     Ok(Text(text))
 }
 

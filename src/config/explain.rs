@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::resolve::{Resolved, Row};
+use super::resolve::{Resolved, Row, TextRules};
 use crate::engine::classify::PlacedRule;
 use crate::engine::event::Verdict;
 use crate::engine::policy::{Policy, Retries};
@@ -26,6 +26,7 @@ struct Explanation<'a> {
     policy: &'a str,
     settings: &'a [Row],
     rules: Vec<ShownRule<'a>>,
+    text_rules: TextRules,
     schedule: Vec<f64>,
     total: Option<f64>,
 }
@@ -36,6 +37,10 @@ struct ShownRule<'a> {
     verdict: Verdict,
     reason: &'a str,
     origin: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delay: Option<f64>,
 }
 
 /// The explanation as one line of JSON.
@@ -47,6 +52,7 @@ pub fn json(resolved: &Resolved) -> String {
         policy: &policy.name,
         settings: &resolved.rows,
         rules: policy.rules.iter().map(shown).collect(),
+        text_rules: resolved.text_rules,
         schedule: schedule.iter().map(Duration::as_secs_f64).collect(),
         total: total.map(|total| total.as_secs_f64()),
     };
@@ -71,14 +77,19 @@ pub fn text(resolved: &Resolved) -> String {
         .policy
         .rules
         .iter()
-        .map(|placed| {
-            let verdict = format!("{} ({})", placed.verdict, placed.reason());
-            [placed.rule.text().to_owned(), verdict, placed.origin.clone()]
-        })
+        .map(|placed| [placed.rule.text().to_owned(), meaning(placed), placed.origin.clone()])
         .collect();
     let rules: Vec<[&str; 3]> =
         rules.iter().map(|rule| rule.each_ref().map(String::as_str)).collect();
     table(&mut text, &rules);
+    if resolved.text_rules == TextRules::NoTerminal {
+        let name = &resolved.policy.name;
+        let _infallible = writeln!(
+            text,
+            "  Rules on text are skipped where the command writes to a terminal, since its words chose the policy; \
+             --policy {name} asks them there, too."
+        );
+    }
     heading(&mut text, "\nWaits");
     text.push_str(&waits(&resolved.policy));
     if let Some(docs) = &resolved.docs {
@@ -90,12 +101,26 @@ pub fn text(resolved: &Resolved) -> String {
     text
 }
 
+/// What a rule means where it holds, e.g. `transient (throttled), 2 retries at most, after 30s`.
+fn meaning(placed: &PlacedRule) -> String {
+    let mut text = format!("{} ({})", placed.verdict, placed.reason());
+    if let Some(limit) = placed.limit {
+        let _infallible = write!(text, ", {limit} retries at most");
+    }
+    if let Some(delay) = placed.delay {
+        let _infallible = write!(text, ", after {}", human(delay));
+    }
+    text
+}
+
 fn shown(placed: &PlacedRule) -> ShownRule<'_> {
     ShownRule {
         rule: placed.rule.text(),
         verdict: placed.verdict,
         reason: placed.reason(),
         origin: &placed.origin,
+        limit: placed.limit,
+        delay: placed.delay.map(|delay| delay.as_secs_f64()),
     }
 }
 
@@ -138,17 +163,23 @@ fn heading(text: &mut String, heading: &str) {
     let _infallible = writeln!(text, "{heading}:");
 }
 
+/// A first cell with more characters than this stands on a line of its own.
+const WIDEST: usize = 32;
+
 /// Three columns, the first two as wide as their widest cell.
 fn table(text: &mut String, rows: &[[&str; 3]]) {
-    let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or(0)
+    let width = |column: usize, most: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).filter(|width| *width <= most).max().unwrap_or(0)
     };
-    let (first, second) = (width(0), width(1));
+    let (first, second) = (width(0, WIDEST), width(1, usize::MAX));
     for [a, b, c] in rows {
+        let a = if a.chars().count() > WIDEST {
+            let _infallible = writeln!(text, "  {a}");
+            ""
+        } else {
+            a
+        };
         let _infallible = writeln!(text, "  {a:<first$}  {b:<second$}  {c}");
     }
 }

@@ -11,8 +11,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::layer::{Layer, Place, RuleEntry, Source};
-use super::settings::Settings;
+use super::settings::{Settings, check_rule};
 use super::{KeyNames, key_names};
+use crate::engine::classify::Rule;
 use crate::engine::keyword::did_you_mean;
 use crate::error::{Error, line_and_column};
 
@@ -27,6 +28,9 @@ const RESERVED: [&str; 2] = ["auto", "none"];
 
 /// Keys of a policy that are no settings.
 const POLICY_KEYS: [&str; 4] = ["commands", "inherit", "docs", "rules"];
+
+/// Keys that hold rules.
+const LISTS: [&str; 3] = ["success_on", "stop_on", "retry_on"];
 
 /// A file that was read.
 #[derive(Clone, Debug)]
@@ -137,6 +141,14 @@ impl File {
         let source = Source::File { path: path.display().to_string(), lines: lines.collect() };
         let top = layer(&origin, table, source, &["rules", "policy"])?;
         Ok(File { top, choice, policies, origin })
+    }
+}
+
+impl File {
+    /// The policies on which its own build.
+    pub fn inherited(&self) -> impl Iterator<Item = &str> {
+        let tables = self.policies.values();
+        tables.filter_map(|table| table.inherit.as_ref()).map(|name| name.get_ref().as_str())
     }
 }
 
@@ -255,11 +267,19 @@ fn layer(
     let spans: BTreeMap<String, Range<usize>> =
         table.get_ref().keys().map(|key| (key.get_ref().to_string(), key.span())).collect();
     check_rule_keys(origin, table.get_ref())?;
+    // A test checks the built-in ones.
+    if origin.path.as_os_str() != BUILT_IN {
+        check_regexes(origin, table.get_ref())?;
+    }
     let rules = take::<Vec<Spanned<RuleEntry>>>(origin, table.get_mut(), "rules")?;
     for entry in rules.iter().flatten() {
         if entry.get_ref().rule().is_none() {
             let message =
                 "expected exactly one of `success_on`, `stop_on` and `retry_on`".to_owned();
+            return Err(origin.fault(entry.span(), message));
+        }
+        if let Some(key) = entry.get_ref().idle_key() {
+            let message = format!("`{key}` belongs to a rule with `retry_on`");
             return Err(origin.fault(entry.span(), message));
         }
     }
@@ -304,6 +324,22 @@ fn check_keys(
             }
         };
         return Err(origin.fault(key.span(), message));
+    }
+    Ok(())
+}
+
+/// Whether what the rules of a table look for can be searched for. What is no rule is found later.
+fn check_regexes(origin: &Origin, table: &DeTable<'_>) -> Result<(), Error> {
+    let array = |key: &str| table.get(key).and_then(|list| list.get_ref().as_array());
+    let lists = LISTS.iter().filter_map(|key| array(key)).flat_map(|list| list.iter());
+    let entries = array("rules").into_iter().flat_map(|list| list.iter());
+    let entries = entries.filter_map(|entry| entry.get_ref().as_table());
+    let of_entries = entries.flat_map(|entry| LISTS.iter().filter_map(|key| entry.get(*key)));
+    for value in lists.chain(of_entries) {
+        let rule = value.get_ref().as_str().and_then(|text| text.parse::<Rule>().ok());
+        if let Some(Err(message)) = rule.map(|rule| check_rule(&rule)) {
+            return Err(origin.fault(value.span(), message));
+        }
     }
     Ok(())
 }

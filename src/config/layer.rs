@@ -7,8 +7,10 @@ use serde::Deserialize;
 
 use super::file::BUILT_IN;
 use super::settings::Settings;
+use super::value::Seconds;
 use crate::engine::classify::{PlacedRule, Rule};
 use crate::engine::event::Verdict;
+use crate::engine::policy::Retries;
 
 /// What one place says.
 #[derive(Clone, Debug)]
@@ -85,13 +87,17 @@ pub struct RuleEntry {
     success_on: Option<Rule>,
     stop_on: Option<Rule>,
     retry_on: Option<Rule>,
+    /// How many retries in a row it may order.
+    limit: Option<Retries>,
+    /// The wait after an ending that it decided.
+    delay: Option<Seconds>,
     /// Where the knowledge in it is from.
     pub source: Option<String>,
 }
 
 impl RuleEntry {
     /// Its keys, for suggestions.
-    pub const KEYS: [&str; 4] = ["success_on", "stop_on", "retry_on", "source"];
+    pub const KEYS: [&str; 6] = ["success_on", "stop_on", "retry_on", "limit", "delay", "source"];
 
     /// The rule and what it means; none unless exactly one is given.
     #[must_use]
@@ -102,6 +108,13 @@ impl RuleEntry {
             (None, None, Some(rule)) => Some((rule, Verdict::Transient)),
             _ => None,
         }
+    }
+
+    /// What it says of retries though it orders none.
+    #[must_use]
+    pub fn idle_key(&self) -> Option<&'static str> {
+        let limit = self.limit.map(|_| "limit");
+        limit.or(self.delay.map(|_| "delay")).filter(|_| self.retry_on.is_none())
     }
 }
 
@@ -144,6 +157,11 @@ impl Source {
         }
     }
 
+    /// Whether it is shipped in the program.
+    fn is_built_in(&self) -> bool {
+        matches!(self, Source::Policy { place: Place::BuiltIn, .. })
+    }
+
     /// Whether `retry_on` closes the list of rules there: what is said for one call names all that is transient.
     fn is_of_the_call(&self) -> bool {
         match self {
@@ -164,13 +182,23 @@ impl Layer {
     #[must_use]
     pub fn placed_rules(&self) -> (Vec<PlacedRule>, bool) {
         let mut placed = Vec::new();
+        for entry in self.rules.iter().flatten() {
+            let Some((rule, verdict)) = entry.rule() else { continue };
+            placed.push(PlacedRule {
+                rule: rule.clone(),
+                verdict,
+                origin: self.source.origin_of("rules"),
+                limit: entry.limit.and_then(Retries::limit),
+                delay: entry.delay.map(|Seconds(delay)| delay),
+                is_built_in: self.source.is_built_in(),
+            });
+        }
+        let is_built_in = self.source.is_built_in();
         let mut place = |key: &str, rule: &Rule, verdict| {
             let origin = self.source.origin_of(key);
-            placed.push(PlacedRule::new(rule.clone(), verdict, origin));
+            let rule = PlacedRule::new(rule.clone(), verdict, origin);
+            placed.push(PlacedRule { is_built_in, ..rule });
         };
-        for (rule, verdict) in self.rules.iter().flatten().filter_map(RuleEntry::rule) {
-            place("rules", rule, verdict);
-        }
         let settings = &self.settings;
         let lists = [
             ("success_on", &settings.success_on, Verdict::Success),

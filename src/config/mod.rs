@@ -9,6 +9,7 @@ pub mod environment;
 pub mod explain;
 mod file;
 pub mod layer;
+mod presets;
 mod resolve;
 pub mod settings;
 pub mod value;
@@ -23,15 +24,14 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 use crate::engine::time::Timestamp;
 use crate::error::Error;
 use catalogue::{Catalogue, Stack};
+use command::first_words;
 use environment::Environment;
 use file::File;
 use layer::{Layer, Source};
-pub use resolve::{Reporting, Resolved, Row, Streaming};
+pub use presets::names as built_in_policies;
+pub use resolve::{Reporting, Resolved, Row, Streaming, TextRules};
 use settings::Settings;
 use value::Pattern;
-
-/// The policies that are shipped in the program.
-const PRESETS: &str = include_str!("../presets.toml");
 
 /// What resolving depends on besides the settings.
 pub struct Call<'a> {
@@ -45,6 +45,15 @@ pub struct Call<'a> {
     pub now: Timestamp,
     /// A seed for the jitter, should none be set.
     pub random_seed: u64,
+}
+
+/// What flags, environment and files say, whatever the command is.
+pub struct Sources {
+    flags: Layer,
+    environment: Layer,
+    files: Vec<File>,
+    outer_deadline: Option<Duration>,
+    random_seed: u64,
 }
 
 /// All layers of a call, not merged yet.
@@ -75,6 +84,15 @@ impl Call<'_> {
     /// # Errors
     /// A file that cannot be read, or anything in flags, environment or files that cannot be.
     pub fn layers(self) -> Result<Layered, Error> {
+        let command = self.command;
+        self.sources()?.layers(command)
+    }
+
+    /// Reads what does not depend on the command.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or anything in flags, environment or files that cannot be.
+    pub fn sources(self) -> Result<Sources, Error> {
         let flags = Layer { settings: self.flags, rules: None, source: Source::Flags };
         if let Some((one, other)) = flags.conflict() {
             let (one, other) = (flags.source.name_of(one), flags.source.name_of(other));
@@ -84,12 +102,29 @@ impl Call<'_> {
         }
         let environment = self.environment.layer()?;
         let files = read_files(&flags.settings, &environment.settings, self.environment)?;
-        let catalogue = Catalogue::new(files)?;
-        let command: Vec<String> =
-            self.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        let stack = catalogue.stack(flags, environment, &command)?;
         let outer_deadline = outer_deadline(self.environment, self.now)?;
-        Ok(Layered { stack, outer_deadline, random_seed: self.random_seed })
+        Ok(Sources { flags, environment, files, outer_deadline, random_seed: self.random_seed })
+    }
+}
+
+impl Sources {
+    /// The layers for a command; without words where there is none.
+    ///
+    /// # Errors
+    /// A policy that does not exist, or builds on one that does not.
+    pub fn layers(&self, command: &[OsString]) -> Result<Layered, Error> {
+        let command: Vec<String> =
+            command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let words = first_words(&command);
+        let tops = self.files.iter().map(|file| &file.top);
+        let chosen = [&self.flags, &self.environment].into_iter().chain(tops);
+        let chosen = chosen.filter_map(|layer| layer.settings.policy.as_deref());
+        let inherited = self.files.iter().flat_map(File::inherited);
+        let presets = presets::needed(&words, chosen.chain(inherited))?;
+        let catalogue = Catalogue::new(&presets, &self.files)?;
+        let stack = catalogue.stack(self.flags.clone(), self.environment.clone(), &words)?;
+        let Sources { outer_deadline, random_seed, .. } = *self;
+        Ok(Layered { stack, outer_deadline, random_seed })
     }
 }
 

@@ -7,14 +7,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::catalogue::{Chosen, Stack};
-use super::layer::{Layer, Place};
+use super::layer::{Layer, Place, Source};
 use super::settings::Settings;
 use super::value::{
     Color, HistoryWhen, LogFormat, Multiplier, Pattern, ProcessGroup, Seconds, Seed, Size,
     StdinMode, StdoutMode,
 };
 use crate::engine::backoff::{Backoff, Jitter, Shape, Waits};
-use crate::engine::classify::Rules;
+use crate::engine::classify::{PlacedRule, Rules};
 use crate::engine::policy::{Attempts, Consecutive, Leftovers, Policy, Retries};
 use crate::engine::signal::Signal;
 
@@ -42,6 +42,20 @@ pub struct Resolved {
     pub rows: Vec<Row>,
     /// What the chosen policy says of itself.
     pub docs: Option<String>,
+    /// Which output the rules on text are for.
+    pub text_rules: TextRules,
+}
+
+/// Which output rules with regular expressions are for. The words are those of `--explain`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TextRules {
+    /// There are none: nothing has to be read for rules.
+    None,
+    /// Any but a terminal: only a policy that the command's words chose asks for it, which must cost a person nothing.
+    NoTerminal,
+    /// Any.
+    All,
 }
 
 /// How the command is held.
@@ -179,12 +193,28 @@ pub(super) fn resolve(
         color: resolver.value("color", |settings| settings.color, Color::Auto),
     };
     Resolved {
+        text_rules: text_rules(stack, &policy.rules),
         policy,
         supervision,
         streaming,
         reporting,
         rows: resolver.rows,
         docs: stack.policy.docs.clone(),
+    }
+}
+
+fn text_rules(stack: &Stack, rules: &Rules) -> TextRules {
+    let looks = |placed: &PlacedRule| placed.rule.patterns().next().is_some();
+    let of_policy = |layer: &&Layer| matches!(layer.source, Source::Policy { .. });
+    let asked_for = stack
+        .layers
+        .iter()
+        .filter(|layer| !(stack.policy.is_auto && of_policy(layer)))
+        .any(|layer| layer.placed_rules().0.iter().any(looks));
+    match asked_for {
+        true => TextRules::All,
+        false if rules.iter().any(looks) => TextRules::NoTerminal,
+        false => TextRules::None,
     }
 }
 

@@ -19,6 +19,7 @@ use crate::engine::exit::ExitCode;
 use crate::engine::keyword::Keyword;
 use crate::engine::policy::{Attempts, Consecutive, Leftovers, Retries};
 use crate::engine::signal::Signal;
+use crate::patterns;
 
 /// What one layer says.
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
@@ -128,24 +129,26 @@ pub struct Settings {
 
     /// These endings count as success
     ///
-    /// RULE = [REASON: ]COND[&COND]...: all conditions must hold; for "or" give the option again. COND = [!]STATUS[,STATUS]...,
-    /// where STATUS is an exit code N, a range N-M, nonzero, any (every ending but exit 0), a signal's name, signal, crash (a
-    /// signal such as SEGV), timeout (also the deadline), or spawn (the command could not be started). REASON is a word for the
-    /// history.
+    /// RULE = [REASON: ]COND[&COND]...: all conditions must hold; for "or" give the option again. COND = [!]STATUS[,STATUS]... or
+    /// [!][out|err]/REGEX/[i]. STATUS is an exit code N, a range N-M, nonzero, any (every ending but exit 0), a signal's name,
+    /// signal, crash (a signal such as SEGV), timeout (also the deadline), idle-timeout, or spawn (the command could not be
+    /// started). REGEX is looked for in stdout (out), stderr (err) or either: bytes without terminal escapes, ^ and $ at the ends
+    /// of lines, \/ for a slash, i for both cases; output that is not read holds nothing, and lacks nothing. REASON is a word for
+    /// the history.
     ///
     /// Rules are asked in the order of their layers: flags, environment, the configuration's policy, its top level, the
     /// built-in policy; within one layer --success-on before --stop-on before --retry-on. The first that holds decides.
-    #[arg(long, value_name = "RULE", help_heading = CLASSIFICATION)]
+    #[arg(long, value_name = "RULE", help_heading = CLASSIFICATION, value_parser = checked_rule)]
     pub success_on: Option<Vec<Rule>>,
 
     /// These failures are transient; any other is permanent
     ///
     /// As a flag or in the environment it closes the list: no other rule is asked. In a file it only adds a rule.
-    #[arg(long, value_name = "RULE", help_heading = CLASSIFICATION)]
+    #[arg(long, value_name = "RULE", help_heading = CLASSIFICATION, value_parser = checked_rule)]
     pub retry_on: Option<Vec<Rule>>,
 
     /// These failures are permanent: no retry
-    #[arg(long, value_name = "RULE", help_heading = CLASSIFICATION)]
+    #[arg(long, value_name = "RULE", help_heading = CLASSIFICATION, value_parser = checked_rule)]
     pub stop_on: Option<Vec<Rule>>,
 
     /// What a failure is that no rule names
@@ -352,6 +355,28 @@ const STREAMS: &str = "Streams";
 const REPORTS: &str = "Reports";
 const EXIT_STATUS: &str = "Exit status";
 const CONFIGURATION: &str = "Configuration";
+
+/// Takes a rule whose regular expressions are some.
+fn checked_rule(text: &str) -> Result<Rule, String> {
+    let rule: Rule = text.parse()?;
+    check_rule(&rule)?;
+    Ok(rule)
+}
+
+/// Whether what a rule looks for can be searched for.
+///
+/// # Errors
+/// Which of its regular expressions cannot be, and why.
+pub fn check_rule(rule: &Rule) -> Result<(), String> {
+    rule.patterns().try_for_each(patterns::check)
+}
+
+impl Settings {
+    /// All rules of the three lists.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        [&self.success_on, &self.stop_on, &self.retry_on].into_iter().flatten().flatten()
+    }
+}
 
 /// Takes one of the names of an enumeration.
 fn word<T>() -> impl TypedValueParser<Value = T>

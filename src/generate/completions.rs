@@ -9,6 +9,7 @@ use clap::{Arg, Command, ValueHint};
 use clap_complete::Shell;
 
 use crate::cli::{definition, takes_value};
+use crate::config::built_in_policies;
 use crate::engine::backoff::Jitter;
 use crate::engine::signal::Signal;
 
@@ -30,9 +31,7 @@ pub(super) fn script(shell: Shell) -> String {
 /// The command line with the values that can be offered; where there are none, no file is offered instead.
 fn completable() -> Command {
     let signals = (1..32).filter_map(Signal::new).map(|signal| signal.to_string().leak() as &str);
-    let presets = include_str!("../presets.toml").lines();
-    let built_in = presets.filter_map(|line| line.strip_prefix("[policy.")?.strip_suffix(']'));
-    let policies = ["auto", "none"].into_iter().chain(built_in);
+    let policies = ["auto", "none"].into_iter().chain(built_in_policies());
     definition()
         .mut_arg("jitter", |arg| arg.value_parser(PossibleValuesParser::new(Jitter::NAMES)))
         .mut_arg("stop_signal", |arg| arg.value_parser(PossibleValuesParser::new(signals)))

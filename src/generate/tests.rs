@@ -127,6 +127,7 @@ fn synopsis() -> Roff {
             italic("ARG"),
             roman("]...]"),
         ],
+        vec![bold("retryrun"), roman(" ["), italic("OPTIONS"), roman("] "), bold("--classify")],
         vec![bold("retryrun --generate "), italic("KIND")],
     ];
     for (index, line) in lines.into_iter().enumerate() {
@@ -252,7 +253,8 @@ fn files() -> Roff {
         "A configuration is TOML. Its keys are the long options with _ for -; success_on, stop_on, retry_on, redact and exit_code are lists. \
          [policy.NAME] holds a policy: the same keys, and commands (a list of first words for which it is chosen), inherit \
          (another policy on which it builds), docs, and rules (an ordered list of tables with one of success_on, stop_on \
-         and retry_on, in place of these lists). retryrun --generate config prints a file with every key and its default.",
+         and retry_on, in place of these lists; beside retry_on may stand limit, the retries that the rule may order in a row, and \
+         delay, the wait after an ending that it decided). retryrun --generate config prints a file with every key and its default.",
     )]);
     roff
 }
@@ -371,7 +373,7 @@ const POLICY_EXAMPLE: &str = r#"
 # commands = ["curl", "wget"]
 # inherit = "curl"
 # jitter = "full"
-# rules = [ { stop_on = "gone: 22" }, { retry_on = "busy: 75" } ]
+# rules = [ { stop_on = "gone: 22 & /error: 410/" }, { retry_on = "busy: 75", limit = 2, delay = "30s" } ]
 "#;
 
 #[test]
@@ -428,7 +430,8 @@ fn no_option_has_the_name_of_a_fact() {
 #[test]
 fn every_setting_is_an_option_and_the_other_way_round() {
     let KeyNames(keys) = key_names();
-    let modes = ["explain", "json", "generate", "short_help", "help", "version", "command"];
+    let modes =
+        ["explain", "json", "classify", "generate", "short_help", "help", "version", "command"];
     let options: Vec<String> = definition()
         .get_arguments()
         .map(|arg| arg.get_id().to_string())

@@ -6,8 +6,6 @@
 mod escapes;
 mod evidence;
 
-use std::ops::Range;
-
 use regex_automata::Anchored;
 use regex_automata::MatchKind;
 use regex_automata::hybrid::LazyStateID;
@@ -19,7 +17,7 @@ use crate::engine::output::{Matches, OutputPattern, Search, Stream};
 use escapes::Escapes;
 use evidence::{Evidence, Pending};
 
-/// What the automaton of all patterns together may take, as in the regex crate for one: `(a{1000}){1000}` would take gigabytes.
+/// What the automaton of a pattern may take, as in the regex crate: `(a{1000}){1000}` would take gigabytes.
 const MAX_BYTES: usize = 10 * 1024 * 1024;
 
 /// What each stream's states may take before they are forgotten and built anew. It is taken only as they are needed.
@@ -45,31 +43,56 @@ impl Reading {
     }
 }
 
+/// Whether any of the patterns is looked for in a stream: one of which none is need not be read.
+#[must_use]
+pub fn are_for(patterns: &[OutputPattern], stream: Stream) -> bool {
+    patterns.iter().any(|pattern| pattern.is_for(stream))
+}
+
+/// Whether a pattern is a regular expression that can be searched for.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(pattern: &OutputPattern) -> Result<(), String> {
+    build(std::slice::from_ref(pattern), Some(MAX_BYTES)).map(|_| ()).map_err(|error| {
+        let OutputPattern { regex, .. } = pattern;
+        format!("expected a regular expression that can be searched for: `{regex}`: {error}")
+    })
+}
+
 /// Looks for patterns in the output of one attempt after the other.
 pub struct Matcher {
     patterns: Vec<OutputPattern>,
     reading: Reading,
-    dfa: DFA,
+    /// Built when the first byte comes, since most commands that succeed say little.
+    dfa: Option<DFA>,
+    /// It cannot be built, for want of a check: then nothing is known of what was written.
+    is_broken: bool,
     stdout: Reader,
     stderr: Reader,
 }
 
 impl Matcher {
-    /// A search for patterns, each given once, in what is read.
-    ///
-    /// # Errors
-    /// A pattern that is none, or is too large; or all together are. The message names it.
-    pub fn new(patterns: Vec<OutputPattern>, reading: Reading) -> Result<Matcher, String> {
-        let dfa = compile(&patterns)?;
-        let reader = || Reader::new(&dfa, patterns.len());
+    /// A search for patterns, each given once and [checked](check), in what is read.
+    #[must_use]
+    pub fn new(patterns: Vec<OutputPattern>, reading: Reading) -> Matcher {
+        let reader = || Reader::new(patterns.len());
         let (stdout, stderr) = (reader(), reader());
-        Ok(Matcher { patterns, reading, dfa, stdout, stderr })
+        Matcher { patterns, reading, dfa: None, is_broken: false, stdout, stderr }
     }
 
     /// Takes what the attempt wrote next to a stream; where both are read as one, either name will do.
     pub fn feed(&mut self, stream: Stream, bytes: &[u8]) {
-        let Matcher { patterns, reading, dfa, stdout, stderr } = self;
+        let Matcher { patterns, reading, dfa, is_broken, stdout, stderr } = self;
         let is_merged = *reading == Reading::Merged;
+        if bytes.is_empty() || !(is_merged || are_for(patterns, stream)) {
+            return;
+        }
+        if dfa.is_none() && !*is_broken {
+            *dfa = build(patterns, None).ok();
+            *is_broken = dfa.is_none();
+        }
+        let Some(dfa) = dfa else { return };
         let wanted = |index: usize| {
             is_merged || patterns.get(index).is_some_and(|pattern| pattern.is_for(stream))
         };
@@ -81,10 +104,13 @@ impl Matcher {
     }
 
     /// The attempt will write no more: what was found. The next one can begin.
+    ///
+    /// Where nothing was written nothing is found, be it an empty line: as with grep.
     pub fn finish(&mut self) -> Matches {
-        let out = self.stdout.finish(&self.dfa);
-        let err = self.stderr.finish(&self.dfa);
-        let (reading, patterns) = (self.reading, &self.patterns);
+        let out = self.stdout.finish(self.dfa.as_ref());
+        let err = self.stderr.finish(self.dfa.as_ref());
+        let Matcher { patterns, reading, is_broken, .. } = self;
+        let (reading, is_broken) = (*reading, *is_broken);
         let found = patterns.iter().zip(out).zip(err).map(|((pattern, out), err)| {
             let is_merged = reading == Reading::Merged;
             let of_out = out.filter(|_| is_merged || pattern.is_for(Stream::Stdout));
@@ -94,7 +120,7 @@ impl Matcher {
                 .all(|stream| reading.reads(stream) || !pattern.is_for(stream));
             let search = match of_err.or(of_out) {
                 Some(line) => Search::Found(line),
-                None if is_all_read => Search::Absent,
+                None if is_all_read && !is_broken => Search::Absent,
                 None => Search::Unknown,
             };
             (pattern.clone(), search)
@@ -103,27 +129,10 @@ impl Matcher {
     }
 }
 
-/// Whether a pattern is a regular expression that can be searched for.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn check(pattern: &OutputPattern) -> Result<(), String> {
-    build(std::slice::from_ref(pattern)).map(|_| ()).map_err(|error| {
-        let OutputPattern { regex, .. } = pattern;
-        format!("expected a regular expression that can be searched for: `{regex}`: {error}")
-    })
-}
-
-fn compile(patterns: &[OutputPattern]) -> Result<DFA, String> {
-    build(patterns).map_err(|error| {
-        // Which of them it is costs as much again, but only where something is wrong.
-        let culprit = patterns.iter().find_map(|pattern| check(pattern).err());
-        culprit.unwrap_or_else(|| format!("the regular expressions of all rules together: {error}"))
-    })
-}
-
 /// All patterns as one automaton on bytes, without Unicode classes, `^` and `$` at the ends of lines, be they `\n` or `\r\n`.
-fn build(patterns: &[OutputPattern]) -> Result<DFA, String> {
+///
+/// What each may take is checked where it is given; together they may take as much as all of them.
+fn build(patterns: &[OutputPattern], limit: Option<usize>) -> Result<DFA, String> {
     let parsed = patterns.iter().map(|pattern| {
         let config = syntax::Config::new()
             .unicode(false)
@@ -143,7 +152,7 @@ fn build(patterns: &[OutputPattern]) -> Result<DFA, String> {
         .configure(
             thompson::Config::new()
                 .utf8(false)
-                .nfa_size_limit(Some(MAX_BYTES))
+                .nfa_size_limit(limit)
                 .which_captures(thompson::WhichCaptures::None),
         )
         .build_many_from_hir(&parsed)
@@ -161,7 +170,7 @@ fn build(patterns: &[OutputPattern]) -> Result<DFA, String> {
 
 /// The search in one stream.
 struct Reader {
-    cache: Cache,
+    cache: Option<Cache>,
     /// Where the automaton stands; none before the first byte, and where there is nothing more to look for.
     state: State,
     escapes: Escapes,
@@ -180,9 +189,9 @@ enum State {
 }
 
 impl Reader {
-    fn new(dfa: &DFA, patterns: usize) -> Reader {
+    fn new(patterns: usize) -> Reader {
         Reader {
-            cache: dfa.create_cache(),
+            cache: None,
             state: State::Fresh,
             escapes: Escapes::default(),
             evidence: Evidence::default(),
@@ -210,11 +219,12 @@ impl Reader {
             pending.go_on(piece);
         }
         let mut at = 0;
-        while let Some(state) = self.state_before(dfa) {
+        let mut cache = self.cache.take().unwrap_or_else(|| dfa.create_cache());
+        while let Some(state) = self.state_before(dfa, &mut cache) {
             let Some(rest) = piece.get(at..).filter(|rest| !rest.is_empty()) else { break };
-            let Some((length, state)) = walk(dfa, &mut self.cache, state, rest) else {
+            let Some((length, state)) = walk(dfa, &mut cache, state, rest) else {
                 // The states did not fit: what was half matched is lost, and the search begins anew.
-                self.cache.reset(dfa);
+                cache.reset(dfa);
                 self.state = State::Fresh;
                 at += 1;
                 continue;
@@ -223,66 +233,74 @@ impl Reader {
             self.state = State::At(state);
             if state.is_match() {
                 // The last byte only told.
-                self.note(dfa, state, piece, 0..at - 1, wanted);
+                let matched = patterns_at(dfa, &cache, state);
+                self.note(matched, piece, at - 1, wanted);
             } else if state.is_dead() {
                 self.state = State::Done;
             }
         }
+        self.cache = Some(cache);
         self.evidence.keep(piece);
     }
 
     /// The state from which to go on; none if there is nothing to look for.
-    fn state_before(&mut self, dfa: &DFA) -> Option<LazyStateID> {
+    fn state_before(&mut self, dfa: &DFA, cache: &mut Cache) -> Option<LazyStateID> {
         match self.state {
             State::At(state) => Some(state),
             State::Done => None,
             State::Fresh => {
                 let config = start::Config::new().anchored(Anchored::No);
                 // It fails only for states that do not fit, and there are none yet.
-                let state = dfa.start_state(&mut self.cache, &config).ok();
+                let state = dfa.start_state(cache, &config).ok();
                 self.state = state.map_or(State::Done, State::At);
                 state
             }
         }
     }
 
-    /// Notes the patterns that matched up to the end of a range of the piece.
+    /// Notes patterns that matched up to a place in the piece.
     fn note(
         &mut self,
-        dfa: &DFA,
-        state: LazyStateID,
+        matched: impl Iterator<Item = usize>,
         piece: &[u8],
-        range: Range<usize>,
+        end: usize,
         wanted: &dyn Fn(usize) -> bool,
     ) {
-        for index in 0..dfa.match_len(&self.cache, state) {
-            let pattern = dfa.match_pattern(&self.cache, state, index).as_usize();
-            let Some(found) = self.found.get_mut(pattern) else { continue };
-            if found.is_none() && wanted(pattern) {
-                *found = Some(self.evidence.line(piece, range.end));
+        for pattern in matched.filter(|pattern| wanted(*pattern)) {
+            if let Some(found @ None) = self.found.get_mut(pattern) {
+                *found = Some(self.evidence.line(piece, end));
             }
         }
-        let is_complete = (0..self.found.len())
-            .all(|index| !wanted(index) || self.found.get(index).is_some_and(Option::is_some));
+        let is_complete =
+            self.found.iter().enumerate().all(|(index, found)| found.is_some() || !wanted(index));
         if is_complete {
             self.state = State::Done;
         }
     }
 
     /// What matched in all that was read, the line of each match; ready for another stream.
-    fn finish(&mut self, dfa: &DFA) -> Vec<Option<String>> {
-        if let Some(state) = self.state_before(dfa)
-            && let Ok(state) = dfa.next_eoi_state(&mut self.cache, state)
-            && state.is_match()
+    fn finish(&mut self, dfa: Option<&DFA>) -> Vec<Option<String>> {
+        if let State::At(state) = self.state
+            && let Some(dfa) = dfa
+            && let Some(mut cache) = self.cache.take()
         {
-            // What nobody wants of it is left out by whoever asks.
-            self.note(dfa, state, &[], 0..0, &|_| true);
+            if let Ok(state) = dfa.next_eoi_state(&mut cache, state) {
+                // What nobody wants of it is left out by whoever asks.
+                self.note(patterns_at(dfa, &cache, state), &[], 0, &|_| true);
+            }
+            self.cache = Some(cache);
         }
         self.state = State::Fresh;
         self.escapes = Escapes::default();
         self.evidence = Evidence::default();
         self.found.iter_mut().map(|found| found.take().map(Pending::into_text)).collect()
     }
+}
+
+/// The patterns that match in a state.
+fn patterns_at(dfa: &DFA, cache: &Cache, state: LazyStateID) -> impl Iterator<Item = usize> {
+    let count = if state.is_match() { dfa.match_len(cache, state) } else { 0 };
+    (0..count).map(move |index| dfa.match_pattern(cache, state, index).as_usize())
 }
 
 /// Goes on from a state to the next one that says something, or to the end: how many bytes, and where that is. None if the cache of

@@ -8,9 +8,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::logs::{Content, Log, Logs};
-use super::relay::{Relay, Sink, Step};
+use super::relay::{Readers, Relay, Sink, Step};
 use super::spool::Spool;
 use super::tail::Tail;
+use crate::engine::output::{Matches, OutputPattern, Stream};
+use crate::patterns::{Matcher, Reading};
 use crate::unix::clock::Alarm;
 use crate::unix::outlet::Outlet;
 use crate::unix::output::{Output, are_one};
@@ -26,7 +28,7 @@ const LAST_CALL: usize = 1024 * 1024;
 const CHUNK: usize = 64 * 1024;
 
 /// What is to be done with the outputs of all attempts.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Whether stdout has to be read.
     pub reads_stdout: bool,
@@ -36,6 +38,8 @@ pub struct Plan {
     pub holds_stdout: bool,
     /// How much of the end of stderr is kept, where it is read.
     pub tail: usize,
+    /// What is looked for in what is read.
+    pub patterns: Vec<OutputPattern>,
 }
 
 /// The outputs of a run.
@@ -45,6 +49,7 @@ pub struct Outputs {
     as_one: bool,
     logs: Option<Logs>,
     held: Spool,
+    matcher: Option<Matcher>,
     relays: Vec<Relay>,
     drain: Drain,
     is_hurried: bool,
@@ -85,6 +90,8 @@ pub struct Remains {
     pub were_held: bool,
     /// Whether our stdout turned out to have no reader.
     pub reader_is_gone: bool,
+    /// What was found.
+    pub matches: Matches,
     /// The end of stderr, where it was read.
     pub stderr_tail: Option<Vec<u8>>,
     /// The file that holds stdout.
@@ -96,14 +103,26 @@ pub struct Remains {
 impl Outputs {
     /// The outputs of a run that is about to begin.
     #[must_use]
-    pub fn new(plan: Plan, logs: Option<Logs>) -> Outputs {
+    pub fn new(mut plan: Plan, logs: Option<Logs>) -> Outputs {
+        // Held stdout is never merged: stderr streams as it comes.
         let are_read = plan.reads_stdout || plan.reads_stderr;
+        let as_one = are_read && !plan.holds_stdout && are_one();
+        let reading = match (plan.reads_stdout, plan.reads_stderr) {
+            (false, false) => None,
+            _ if as_one => Some(Reading::Merged),
+            (true, true) => Some(Reading::Both),
+            (true, false) => Some(Reading::Only(Stream::Stdout)),
+            (false, true) => Some(Reading::Only(Stream::Stderr)),
+        };
+        let patterns = std::mem::take(&mut plan.patterns);
+        let matcher = reading.filter(|_| !patterns.is_empty());
+        let matcher = matcher.map(|reading| Matcher::new(patterns, reading));
         Outputs {
-            // Held stdout is never merged: stderr streams as it comes.
-            as_one: are_read && !plan.holds_stdout && are_one(),
+            as_one,
             plan,
             logs,
             held: Spool::new(None),
+            matcher,
             relays: Vec::new(),
             drain: Drain::NotYet,
             is_hurried: false,
@@ -219,8 +238,9 @@ impl Outputs {
     /// Waits for the next thing to happen. May be cancelled and called again: nothing is lost.
     pub async fn next(&mut self) -> Flow {
         while !self.relays.is_empty() {
-            let (relays, held) = (self.relays.as_mut_slice(), &mut self.held);
-            let step = poll_fn(|context| poll_steps(relays, held, context));
+            let relays = self.relays.as_mut_slice();
+            let mut readers = Readers { held: &mut self.held, matcher: self.matcher.as_mut() };
+            let step = poll_fn(|context| poll_steps(relays, &mut readers, context));
             let (index, step) = match &self.drain {
                 Drain::NotYet | Drain::AtOnce => step.await,
                 // The alarms first: there may be no end of what comes.
@@ -297,7 +317,8 @@ impl Outputs {
         while !self.relays.is_empty() {
             self.close(0);
         }
-        std::mem::take(&mut self.remains)
+        let matches = self.matcher.as_mut().map(Matcher::finish).unwrap_or_default();
+        Remains { matches, ..std::mem::take(&mut self.remains) }
     }
 
     /// The run is over: writes what was held back. May not be cancelled.
@@ -342,11 +363,11 @@ impl Remains {
 
 fn poll_steps(
     relays: &mut [Relay],
-    held: &mut Spool,
+    readers: &mut Readers<'_>,
     context: &mut Context<'_>,
 ) -> Poll<(usize, Step)> {
     for (index, relay) in relays.iter_mut().enumerate() {
-        if let Poll::Ready(step) = relay.poll_step(context, held) {
+        if let Poll::Ready(step) = relay.poll_step(context, readers) {
             return Poll::Ready((index, step));
         }
     }

@@ -7,6 +7,8 @@ use std::task::{Context, Poll, ready};
 use super::logs::{Content, Log};
 use super::spool::Spool;
 use super::tail::Tail;
+use crate::engine::output::Stream;
+use crate::patterns::Matcher;
 use crate::unix::outlet::Outlet;
 use crate::unix::output::{Channel, Output};
 
@@ -16,6 +18,7 @@ const CHUNK: usize = 64 * 1024;
 /// A stream, and what of it was read and not yet written.
 pub(super) struct Relay {
     pub(super) output: Output,
+    stream: Stream,
     pub(super) channel: Channel,
     /// What is there is still read, but no more than this, and then no more.
     pub(super) last_call: Option<usize>,
@@ -35,6 +38,12 @@ pub(super) enum Sink {
     Outlet(Outlet),
     /// Into the spool.
     Held,
+}
+
+/// Who else wants what goes through, for all streams of a run.
+pub(super) struct Readers<'a> {
+    pub(super) held: &'a mut Spool,
+    pub(super) matcher: Option<&'a mut Matcher>,
 }
 
 /// What happened to a stream.
@@ -64,8 +73,13 @@ impl Relay {
         tail: usize,
     ) -> io::Result<Relay> {
         let has_tail = tail > 0 && content != Content::Stdout;
+        let stream = match output {
+            Output::Stdout => Stream::Stdout,
+            Output::Stderr => Stream::Stderr,
+        };
         Ok(Relay {
             output,
+            stream,
             channel: Channel::open(output)?,
             last_call: None,
             is_impatient: false,
@@ -90,12 +104,16 @@ impl Relay {
 
     /// Reads and writes until there is something to tell. While our reader is stalled nothing is read, so that the command
     /// stalls, too, as it would without us.
-    pub(super) fn poll_step(&mut self, context: &mut Context<'_>, held: &mut Spool) -> Poll<Step> {
+    pub(super) fn poll_step(
+        &mut self,
+        context: &mut Context<'_>,
+        readers: &mut Readers<'_>,
+    ) -> Poll<Step> {
         loop {
             let pending = self.buffer.get(self.pending.clone()).unwrap_or_default();
             if !pending.is_empty() {
                 match &self.sink {
-                    Sink::Held => match held.append(pending) {
+                    Sink::Held => match readers.held.append(pending) {
                         Ok(()) => self.pending = 0..0,
                         Err(error) => return Poll::Ready(Step::Unheld(error)),
                     },
@@ -126,7 +144,7 @@ impl Relay {
                 Ok(length) => {
                     self.pending = 0..length;
                     self.last_call = self.last_call.map(|rest| rest.saturating_sub(length));
-                    if let Some(error) = self.look(length) {
+                    if let Some(error) = self.look(length, readers) {
                         return Poll::Ready(Step::Unlogged(error));
                     }
                 }
@@ -139,8 +157,11 @@ impl Relay {
     }
 
     /// What else is done with what was just read.
-    fn look(&mut self, length: usize) -> Option<io::Error> {
+    fn look(&mut self, length: usize, readers: &mut Readers<'_>) -> Option<io::Error> {
         let bytes = self.buffer.get(..length).unwrap_or_default();
+        if let Some(matcher) = &mut readers.matcher {
+            matcher.feed(self.stream, bytes);
+        }
         if let Some(tail) = &mut self.tail {
             tail.push(bytes);
         }
