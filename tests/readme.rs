@@ -110,7 +110,7 @@ fn stable(line: &str) -> String {
 }
 
 fn mask(object: &mut serde_json::Map<String, Value>) {
-    const VOLATILE: [&str; 14] = [
+    const VOLATILE: [&str; 15] = [
         "run_id",
         "cwd",
         "host",
@@ -125,6 +125,7 @@ fn mask(object: &mut serde_json::Map<String, Value>) {
         "cpu_system",
         "max_rss",
         "message",
+        "stderr_tail",
     ];
     for (name, value) in object {
         if VOLATILE.contains(&name.as_str()) {

@@ -73,10 +73,33 @@ fn a_server_that_recovers_is_waited_for() {
 }
 
 #[test]
-fn git_of_a_missing_repository_is_given_up_with_its_own_status() {
+fn git_of_a_missing_repository_is_given_up_at_once_with_its_own_status() {
     let ran = Test::new(["-n1", "-d0", "git", "ls-remote", "./nothing"]).run();
-    assert_eq!((ran.code(), ran.history().outcome), (Some(128), Some(Outcome::Exhausted)));
-    assert!(ran.stderr.contains("fatal: "), "{}", ran.stderr);
+    let history = ran.history();
+    assert_eq!((ran.code(), history.outcome), (Some(128), Some(Outcome::Permanent)));
+    let attempt = &history.attempts[0];
+    assert_eq!(attempt.reason.as_deref(), Some("not-found"));
+    let evidence = attempt.evidence.as_deref().unwrap_or_default();
+    assert!(evidence.contains("does not appear to be a git repository"), "{evidence}");
+    assert!(ran.stderr.contains("fatal: "), "what it says is passed on: {}", ran.stderr);
+}
+
+#[test]
+fn a_missing_page_is_permanent_and_a_busy_server_transient() {
+    for (answers, verdict) in [
+        (&["404 Not Found"][..], Verdict::Permanent),
+        (&["429 Too Many Requests", "429 Too Many Requests"], Verdict::Transient),
+    ] {
+        let url = format!("http://127.0.0.1:{}/", server(answers));
+        let ran = Test::new(["-n1", "-d0", "curl", "-fsS", &url]).run();
+        let history = ran.history();
+        let attempt = &history.attempts[0];
+        assert_eq!((ran.code(), attempt.verdict), (Some(22), Some(verdict)), "{answers:?}");
+        assert_eq!(history.attempts.len(), answers.len());
+        let status = &answers[0][..3];
+        let evidence = attempt.evidence.as_deref().unwrap_or_default();
+        assert!(evidence.contains(status), "{evidence}");
+    }
 }
 
 #[test]
