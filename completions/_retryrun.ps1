@@ -39,6 +39,7 @@ Register-ArgumentCompleter -Native -CommandName 'retryrun' -ScriptBlock {
             [CompletionResult]::new('--max-delay', '--max-delay', [CompletionResultType]::ParameterName, 'Cap on any wait [default: 5m]')
             [CompletionResult]::new('--delays', '--delays', [CompletionResultType]::ParameterName, 'The waits written out; the last one repeats')
             [CompletionResult]::new('--seed', '--seed', [CompletionResultType]::ParameterName, 'Makes jitter repeatable [default: random]')
+            [CompletionResult]::new('--delay-from', '--delay-from', [CompletionResultType]::ParameterName, 'Wait as the command''s output asks for [default: none]')
             [CompletionResult]::new('--success-on', '--success-on', [CompletionResultType]::ParameterName, 'These endings count as success')
             [CompletionResult]::new('--retry-on', '--retry-on', [CompletionResultType]::ParameterName, 'These failures are transient; any other is permanent')
             [CompletionResult]::new('--stop-on', '--stop-on', [CompletionResultType]::ParameterName, 'These failures are permanent: no retry')

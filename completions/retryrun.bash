@@ -23,7 +23,7 @@ _retryrun_options() {
 
     case "${cmd}" in
         retryrun)
-            opts="-n -t -k -d -q -v -h -V --retries --attempts --deadline --timeout --kill-after --idle-timeout --healthy-after --consecutive --delay --backoff --multiplier --max-delay --delays --seed --success-on --retry-on --stop-on --otherwise --retry-if --hints --c-locale --stdin --stdout --log-dir --tail --spool-limit --history --redact --quiet --verbose --log-format --color --hook-timeout --leftovers --process-group --cgroup --exit-code --config --no-config --explain --json --classify --generate --help --version --jitter --stop-signal --policy"
+            opts="-n -t -k -d -q -v -h -V --retries --attempts --deadline --timeout --kill-after --idle-timeout --healthy-after --consecutive --delay --backoff --multiplier --max-delay --delays --seed --delay-from --success-on --retry-on --stop-on --otherwise --retry-if --hints --c-locale --stdin --stdout --log-dir --tail --spool-limit --history --redact --quiet --verbose --log-format --color --hook-timeout --leftovers --process-group --cgroup --exit-code --config --no-config --explain --json --classify --generate --help --version --jitter --stop-signal --policy"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -146,6 +146,13 @@ _retryrun_options() {
                     return 0
                     ;;
                 --seed)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --delay-from)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -306,7 +313,7 @@ _retryrun() {
         if [[ $word == -- ]]; then
             _retryrun_command $((i + 1))
             return
-        elif [[ $word =~ ^-[^-ntkd]*[ntkd]$ || $word =~ ^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--redact|--log-format|--color|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$ ]]; then
+        elif [[ $word =~ ^-[^-ntkd]*[ntkd]$ || $word =~ ^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--delay-from|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--redact|--log-format|--color|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$ ]]; then
             # The value is the next word. Readline takes `--option=value` and `a:b` apart.
             ((i += 1))
             [[ ${COMP_WORDS[i]} == = ]] && ((i += 1))

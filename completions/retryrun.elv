@@ -9,7 +9,7 @@ set edit:completion:arg-completer[retryrun] = {|@words|
         var word = $words[$i]
         if $is-value {
             set is-value = $false
-        } elif (re:match '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--redact|--log-format|--color|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word) {
+        } elif (re:match '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--delay-from|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--redact|--log-format|--color|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word) {
             set is-value = $true
         } elif (eq $word --) {
             edit:complete-sudo sudo (all $words[(+ $i 1)..])
@@ -56,6 +56,7 @@ set edit:completion:arg-completer[retryrun] = {|@words|
             cand --max-delay 'Cap on any wait [default: 5m]'
             cand --delays 'The waits written out; the last one repeats'
             cand --seed 'Makes jitter repeatable [default: random]'
+            cand --delay-from 'Wait as the command''s output asks for [default: none]'
             cand --success-on 'These endings count as success'
             cand --retry-on 'These failures are transient; any other is permanent'
             cand --stop-on 'These failures are permanent: no retry'

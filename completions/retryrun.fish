@@ -6,7 +6,7 @@ function __retryrun_command
         set -l word $words[$i]
         if test $is_value = 1
             set is_value 0
-        else if string match -qr -- '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--redact|--log-format|--color|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word
+        else if string match -qr -- '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--delay-from|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--redact|--log-format|--color|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word
             set is_value 1
         else if test "$word" = --
             string escape -- $words[(math $i + 1)..]
@@ -43,6 +43,7 @@ complete -c retryrun -n 'not __retryrun_command >/dev/null' -l multiplier -d 'Gr
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l max-delay -d 'Cap on any wait [default: 5m]' -r -f
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l delays -d 'The waits written out; the last one repeats' -r -f
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l seed -d 'Makes jitter repeatable [default: random]' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l delay-from -d 'Wait as the command\'s output asks for [default: none]' -r -f
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l success-on -d 'These endings count as success' -r -f
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l retry-on -d 'These failures are transient; any other is permanent' -r -f
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l stop-on -d 'These failures are permanent: no retry' -r -f

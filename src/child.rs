@@ -16,9 +16,11 @@ use crate::engine::event::{Kept, SpawnErrorKind, Usage};
 use crate::engine::signal::Signal;
 use crate::engine::{ExitStatus, Input};
 use crate::error::reason;
+use crate::hint::asked_delay;
 use crate::streams::Streams;
 use crate::streams::outputs::{Flow, Remains};
 use crate::unix::cgroup::Cgroup;
+use crate::unix::clock::timestamp;
 use crate::unix::output::Output;
 use crate::unix::process::{Watch, has_children, reap, reap_orphans, signal_group, signal_process};
 use crate::unix::spawn::{Group, Program, SpawnError, Starting};
@@ -209,6 +211,7 @@ impl Child {
         } else {
             0
         };
+        let asked = remains.asked_delay.as_deref().and_then(|text| asked_delay(text, timestamp()));
         let died_of_pipe = matches!(status, ExitStatus::Signal { signal: Signal::PIPE, .. });
         Input::Exited {
             status,
@@ -217,7 +220,7 @@ impl Child {
             output_held: remains.were_held,
             stdout_closed: remains.reader_is_gone || (died_of_pipe && Output::Stdout.is_closed()),
             matches: std::mem::take(&mut remains.matches),
-            hint: Hint::default(),
+            hint: Hint { retry_after: asked, ..Hint::default() },
             kept: kept(remains),
         }
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::child::{Child, Report, Trouble, cannot_start};
 use crate::command::{Command, StreamPlan};
 use crate::config::value::ProcessGroup;
+use crate::engine::classify::Hint;
 use crate::engine::event::{Event, Kept, Line, Record, SpawnErrorKind, Trigger};
 use crate::engine::exit::Exit;
 use crate::engine::signal::Signal;
@@ -388,7 +389,9 @@ impl Driver {
     fn masked(&mut self, mut input: Input) -> Input {
         if let Input::Exited { kept, hint, matches, .. } = &mut input {
             *matches = std::mem::take(matches).masked(&self.command.mask);
-            *hint = self.hint_file.take().map(|file| file.read()).unwrap_or_default();
+            let said = self.hint_file.take().map(|file| file.read()).unwrap_or_default();
+            // Of two that ask for a wait the one that asks for more.
+            *hint = Hint { retry_after: said.retry_after.max(hint.retry_after), ..said };
             if let Some(reason) = &mut hint.reason {
                 *reason = (self.command.mask)(reason);
             }

@@ -6,6 +6,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{Mode, OFlags, open};
 use tempfile::TempPath;
@@ -13,6 +14,7 @@ use tempfile::TempPath;
 use crate::config::value::Seconds;
 use crate::engine::classify::Hint;
 use crate::engine::event::Verdict;
+use crate::engine::time::Timestamp;
 
 /// How much of its end is read: more is no hint.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -83,10 +85,21 @@ fn parse(text: &str) -> Hint {
     hint
 }
 
+/// The wait that a text from the output asks for: a duration, seconds, or a date by RFC 9110, 5.6.7, of which a past one is none.
+#[must_use]
+pub fn asked_delay(text: &str, now: Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(Seconds(delay)) = text.parse() {
+        return Some(delay);
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    let since_epoch = date.duration_since(UNIX_EPOCH).ok()?;
+    Some(since_epoch.saturating_sub(now.as_duration()))
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::time::Duration;
 
     use super::*;
 
@@ -100,6 +113,19 @@ mod tests {
         assert_eq!(hint.retry_after, Some(Duration::from_secs(90)));
         assert_eq!(parse("reason=a\0b\u{1b}c\n").reason.as_deref(), Some("abc"));
         assert_eq!(parse("verdict=maybe\nretry-after=-1\nreason=\nnothing\n=\n"), Hint::default());
+    }
+
+    #[test]
+    fn a_wait_is_asked_for_in_several_ways() {
+        let now = Timestamp::since_epoch(Duration::from_secs(1_792_567_650));
+        let seconds = |text| asked_delay(text, now).map(|delay| delay.as_secs_f64());
+        assert_eq!(seconds("30"), Some(30.0));
+        assert_eq!(seconds("1.5 seconds"), Some(1.5));
+        assert_eq!(seconds("1m 30s "), Some(90.0));
+        assert_eq!(seconds("2 minutes"), Some(120.0));
+        assert_eq!(seconds("Wed, 21 Oct 2026 07:28:00 GMT"), Some(30.0));
+        assert_eq!(seconds("Wed, 21 Oct 2020 07:28:00 GMT"), Some(0.0));
+        assert_eq!(seconds("soon"), None);
     }
 
     #[test]

@@ -208,9 +208,9 @@ fn execute(
 /// What is done with the command's streams.
 fn streams(resolved: &Resolved, run_id: &str) -> Result<StreamPlan, Error> {
     const DEFAULT_TAIL: u64 = 4096;
-    let Streaming { stdin, stdout, log_dir, tail, spool_limit } = &resolved.streaming;
+    let Streaming { stdin, stdout, log_dir, delay_from, tail, spool_limit } = &resolved.streaming;
     let policy = &resolved.policy;
-    let reads_both = policy.idle_timeout.is_some() || log_dir.is_some();
+    let reads_both = policy.idle_timeout.is_some() || log_dir.is_some() || delay_from.is_some();
     let holds_stdout = *stdout == StdoutMode::Final;
     let stdin = match stdin {
         StdinMode::Inherit => Wish::Inherit,
@@ -239,6 +239,7 @@ fn streams(resolved: &Resolved, run_id: &str) -> Result<StreamPlan, Error> {
         holds_stdout,
         tail: usize::try_from(tail.unwrap_or(DEFAULT_TAIL)).unwrap_or(usize::MAX),
         patterns,
+        delay_from: delay_from.as_ref().map(|delay_from| delay_from.regex().to_owned()),
     };
     let logs = log_dir.as_ref().map(|folder| {
         let fail = |source| Error::File { action: "keep logs in", path: folder.clone(), source };

@@ -49,6 +49,7 @@ fn the_json_form_is_one_line_with_everything() {
 {"name":"stdin","value":"auto","origin":"built in"},
 {"name":"stdout","value":"stream","origin":"built in"},
 {"name":"log_dir","value":null,"origin":"built in"},
+{"name":"delay_from","value":null,"origin":"built in"},
 {"name":"tail","value":null,"origin":"built in"},
 {"name":"spool_limit","value":null,"origin":"built in"},
 {"name":"history","value":"failure","origin":"built in"},
@@ -107,6 +108,7 @@ Settings:
   stdin          auto           built in
   stdout         stream         built in
   log_dir        none           built in
+  delay_from     none           built in
   tail           none           built in
   spool_limit    none           built in
   history        failure        built in

@@ -99,3 +99,36 @@ fn the_locale_is_changed_on_demand_alone() {
     assert_eq!(with(&[]), "1\nde_DE.UTF-8\n");
     assert_eq!(with(&["--c-locale"]), "1\nC.UTF-8\n");
 }
+
+#[test]
+fn a_wait_that_the_output_asks_for_is_the_least() {
+    let delay = |options: &[&str], said: &str| {
+        let options = [&["-n1", "-d0", "-q"], options].concat();
+        let script = format!("[ $RETRYRUN_ATTEMPT = 2 ] || printf '{said}' >&2; exit 3");
+        let ran = Test::bash(&options, &script).run();
+        let history = ran.history();
+        (history.outcome, history.attempts[0].next_delay.map(|delay| delay.as_secs_f64()))
+    };
+    let retried = Some(Outcome::Exhausted);
+    let auto = ["--delay-from", "auto"];
+    assert_eq!(delay(&auto, "Retry-After: 0.2\\n"), (retried, Some(0.2)));
+    assert_eq!(delay(&auto, "retry in 1s, no: retry in 250ms"), (retried, Some(0.25)));
+    assert_eq!(delay(&auto, "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT\\n"), (retried, Some(0.0)));
+    assert_eq!(delay(&auto, "nothing"), (retried, Some(0.0)));
+    let own = ["--delay-from", "again ([0-9.]+) s"];
+    assert_eq!(delay(&own, "\\033[1magain 0.3 s\\033[0m"), (retried, Some(0.3)));
+    let too_long = (Some(Outcome::RetryAfter), None);
+    assert_eq!(delay(&auto, "Retry-After: 3600\\n"), too_long);
+    assert_eq!(delay(&[auto[0], auto[1], "--max-delay", "1s"], "retry in 2s"), too_long);
+}
+
+#[test]
+fn a_pattern_without_a_group_is_refused() {
+    let ran = Test::new(["--delay-from", "retry", "true"]).run();
+    assert_eq!(ran.code(), Some(125));
+    assert!(
+        ran.stderr.contains("--delay-from <REGEX>: invalid value `retry`: expected a group"),
+        "{}",
+        ran.stderr
+    );
+}

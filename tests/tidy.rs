@@ -35,7 +35,7 @@ const MAY_KNOW: [(&str, &[&str]); 20] = [
             "unix",
         ],
     ),
-    ("child", &["engine", "error", "streams", "unix"]),
+    ("child", &["engine", "error", "hint", "streams", "unix"]),
     ("classify", &["config", "engine", "error", "patterns"]),
     ("command", &["config", "patterns", "streams"]),
     ("facts", &["config", "engine"]),

@@ -10,8 +10,8 @@ use super::catalogue::{Chosen, Stack};
 use super::layer::{Layer, Place, Source};
 use super::settings::Settings;
 use super::value::{
-    Color, HistoryWhen, LogFormat, Multiplier, Pattern, ProcessGroup, Seconds, Seed, Size,
-    StdinMode, StdoutMode,
+    Color, DelayFrom, HistoryWhen, LogFormat, Multiplier, Pattern, ProcessGroup, Seconds, Seed,
+    Size, StdinMode, StdoutMode,
 };
 use crate::engine::backoff::{Backoff, Jitter, Shape, Waits};
 use crate::engine::classify::{PlacedRule, Rules};
@@ -84,6 +84,8 @@ pub struct Streaming {
     pub stdout: StdoutMode,
     /// The folder for what each attempt writes.
     pub log_dir: Option<PathBuf>,
+    /// How a wait that the output asks for is found.
+    pub delay_from: Option<DelayFrom>,
     /// How much of the end of stderr is kept; none is not said.
     pub tail: Option<u64>,
     /// Limit on the input that is kept.
@@ -177,6 +179,7 @@ pub(super) fn resolve(
         stdin: resolver.value("stdin", |settings| settings.stdin, StdinMode::Auto),
         stdout: resolver.value("stdout", |settings| settings.stdout, StdoutMode::Stream),
         log_dir: resolver.path("log_dir", |settings| settings.log_dir.clone(), mask),
+        delay_from: resolver.delay_from(mask),
         tail: resolver.size("tail", |settings| settings.tail),
         spool_limit: resolver.size("spool_limit", |settings| settings.spool_limit),
     };
@@ -275,6 +278,17 @@ impl Resolver<'_> {
         };
         self.row(key, &is_on, is_on.to_string(), origin);
         is_on
+    }
+
+    fn delay_from(&mut self, mask: &dyn Fn(&str) -> String) -> Option<DelayFrom> {
+        let (delay_from, origin) =
+            match self.pick("delay_from", |settings| settings.delay_from.clone()) {
+                Some((_, delay_from, origin)) => (Some(delay_from), origin),
+                None => (None, BUILT_IN.to_owned()),
+            };
+        let text = delay_from.as_ref().map(|delay_from| mask(&delay_from.to_string()));
+        self.row("delay_from", &text, none_if_empty(text.clone().unwrap_or_default()), origin);
+        delay_from
     }
 
     /// A command of the user's own.

@@ -10,8 +10,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Deserialize;
 
 use super::value::{
-    Color, Delays, HistoryWhen, LogFormat, Multiplier, Otherwise, Pattern, ProcessGroup, Seconds,
-    Seed, Size, StdinMode, StdoutMode,
+    Color, DelayFrom, Delays, HistoryWhen, LogFormat, Multiplier, Otherwise, Pattern, ProcessGroup,
+    Seconds, Seed, Size, StdinMode, StdoutMode,
 };
 use crate::engine::backoff::{Jitter, Shape};
 use crate::engine::classify::Rule;
@@ -126,6 +126,14 @@ pub struct Settings {
     /// The same seed gives the same waits. The seed in use is in the history.
     #[arg(long, value_name = "N", help_heading = BACKOFF, hide_short_help = true)]
     pub seed: Option<Seed>,
+
+    /// Wait as the command's output asks for [default: none]
+    ///
+    /// Where the failed attempt's output matches, the first group of REGEX (a duration, seconds, or an HTTP date; a past date is 0)
+    /// is the least wait before the next attempt; the last match counts. auto knows the usual forms, such as Retry-After: 30 and
+    /// retry in 5s. Never earlier than that: a wait beyond --max-delay ends the run.
+    #[arg(long, value_name = "REGEX", help_heading = BACKOFF, hide_short_help = true)]
+    pub delay_from: Option<DelayFrom>,
 
     /// These endings count as success
     ///

@@ -17,6 +17,7 @@ use crate::engine::exit::ExitCode;
 use crate::engine::keyword::{Scalar, keywords, scalars};
 use crate::engine::policy::{Attempts, Consecutive, Retries};
 use crate::engine::time::human;
+use crate::patterns::delay::{DelaySearch, USUAL_FORMS};
 
 keywords! {
     /// What a failure is that no rule names.
@@ -47,6 +48,34 @@ keywords! {
         Text = "text",
         /// A JSON object a line.
         Json = "json",
+    }
+}
+
+/// Where a wait that somebody asks for is found in the output: by the usual forms, or by a regular expression with a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DelayFrom(String);
+
+impl DelayFrom {
+    /// The regular expression.
+    #[must_use]
+    pub fn regex(&self) -> &str {
+        if self.0 == "auto" { USUAL_FORMS } else { &self.0 }
+    }
+}
+
+impl FromStr for DelayFrom {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<DelayFrom, String> {
+        let delay_from = DelayFrom(text.to_owned());
+        DelaySearch::new(delay_from.regex())?;
+        Ok(delay_from)
+    }
+}
+
+impl fmt::Display for DelayFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -128,6 +157,7 @@ keywords! {
 }
 
 scalars!(
+    DelayFrom,
     Size,
     Retries,
     Attempts,

@@ -306,11 +306,12 @@ fn defaults(flags: crate::config::settings::Settings) -> Resolved {
 }
 
 /// Values for the keys that have no default which could be written down.
-const EXAMPLES: [(&str, &str, &str); 10] = [
+const EXAMPLES: [(&str, &str, &str); 11] = [
     ("attempts", "4", "in place of retries"),
     ("delays", "[\"1s\", \"5s\", \"30s\"]", "in place of delay, backoff and multiplier"),
     ("seed", "42", "random if not set"),
     ("otherwise", "\"retry\"", "if not set, the built-in rules decide"),
+    ("delay_from", "\"auto\"", "if not set, output asks for nothing"),
     ("retry_if", "\"./may-pass\"", "if not set, nobody is asked"),
     ("log_dir", "\"logs\"", "if not set, nothing is kept"),
     ("tail", "\"4KiB\"", "if not set, 4KiB where stderr is read"),

@@ -3,6 +3,7 @@
 //! Its memory does not depend on how much is written or how long lines are, and what is found does not depend on how the bytes
 //! are cut. It reads nothing by itself, and knows no rules.
 
+pub mod delay;
 mod escapes;
 mod evidence;
 

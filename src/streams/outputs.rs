@@ -12,6 +12,7 @@ use super::relay::{Readers, Relay, Sink, Step};
 use super::spool::Spool;
 use super::tail::Tail;
 use crate::engine::output::{Matches, OutputPattern, Stream};
+use crate::patterns::delay::DelaySearch;
 use crate::patterns::{Matcher, Reading};
 use crate::unix::clock::Alarm;
 use crate::unix::outlet::Outlet;
@@ -40,6 +41,8 @@ pub struct Plan {
     pub tail: usize,
     /// What is looked for in what is read.
     pub patterns: Vec<OutputPattern>,
+    /// The regular expression by which a wait that is asked for is found.
+    pub delay_from: Option<String>,
 }
 
 /// The outputs of a run.
@@ -50,6 +53,7 @@ pub struct Outputs {
     logs: Option<Logs>,
     held: Spool,
     matcher: Option<Matcher>,
+    delay: Option<DelaySearch>,
     relays: Vec<Relay>,
     drain: Drain,
     is_hurried: bool,
@@ -92,6 +96,8 @@ pub struct Remains {
     pub reader_is_gone: bool,
     /// What was found.
     pub matches: Matches,
+    /// The wait that is asked for, as it was written.
+    pub asked_delay: Option<String>,
     /// The end of stderr, where it was read.
     pub stderr_tail: Option<Vec<u8>>,
     /// The file that holds stdout.
@@ -119,6 +125,8 @@ impl Outputs {
         let matcher = matcher.map(|reading| Matcher::new(patterns, reading));
         Outputs {
             as_one,
+            // It was tried when it was given.
+            delay: plan.delay_from.as_deref().and_then(|regex| DelaySearch::new(regex).ok()),
             plan,
             logs,
             held: Spool::new(None),
@@ -239,7 +247,11 @@ impl Outputs {
     pub async fn next(&mut self) -> Flow {
         while !self.relays.is_empty() {
             let relays = self.relays.as_mut_slice();
-            let mut readers = Readers { held: &mut self.held, matcher: self.matcher.as_mut() };
+            let mut readers = Readers {
+                held: &mut self.held,
+                matcher: self.matcher.as_mut(),
+                delay: self.delay.as_mut(),
+            };
             let step = poll_fn(|context| poll_steps(relays, &mut readers, context));
             let (index, step) = match &self.drain {
                 Drain::NotYet | Drain::AtOnce => step.await,
@@ -318,7 +330,8 @@ impl Outputs {
             self.close(0);
         }
         let matches = self.matcher.as_mut().map(Matcher::finish).unwrap_or_default();
-        Remains { matches, ..std::mem::take(&mut self.remains) }
+        let asked_delay = self.delay.as_mut().and_then(DelaySearch::finish);
+        Remains { matches, asked_delay, ..std::mem::take(&mut self.remains) }
     }
 
     /// The run is over: writes what was held back. May not be cancelled.

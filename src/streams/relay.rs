@@ -9,6 +9,7 @@ use super::spool::Spool;
 use super::tail::Tail;
 use crate::engine::output::Stream;
 use crate::patterns::Matcher;
+use crate::patterns::delay::DelaySearch;
 use crate::unix::outlet::Outlet;
 use crate::unix::output::{Channel, Output};
 
@@ -44,6 +45,7 @@ pub(super) enum Sink {
 pub(super) struct Readers<'a> {
     pub(super) held: &'a mut Spool,
     pub(super) matcher: Option<&'a mut Matcher>,
+    pub(super) delay: Option<&'a mut DelaySearch>,
 }
 
 /// What happened to a stream.
@@ -161,6 +163,9 @@ impl Relay {
         let bytes = self.buffer.get(..length).unwrap_or_default();
         if let Some(matcher) = &mut readers.matcher {
             matcher.feed(self.stream, bytes);
+        }
+        if let Some(delay) = &mut readers.delay {
+            delay.feed(self.stream, bytes);
         }
         if let Some(tail) = &mut self.tail {
             tail.push(bytes);
