@@ -5,7 +5,7 @@ use std::process::Command;
 
 use retryrun::engine::event::Outcome;
 
-use crate::test::{RETRYRUN, Test, steps};
+use crate::test::{RETRYRUN, Test, say, steps};
 
 #[test]
 fn only_the_last_attempts_stdout_is_written() {
@@ -58,8 +58,7 @@ fn a_disk_that_is_full_ends_the_attempt_with_a_reason() {
         .output()
         .expect("unshare runs");
     if output.status.code() == Some(77) || output.stdout.is_empty() {
-        eprintln!("skipped: no mount may be made here");
-        return;
+        return say("skipped: no mount may be made here");
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "rc 125\n", "{stderr}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use retryrun::engine::classify::Hint;
-use retryrun::engine::event::{Event, Verdict};
+use retryrun::engine::event::{Event, Outcome, Verdict};
 use retryrun::engine::exit::Exit;
 use retryrun::engine::output::Matches;
 use retryrun::engine::time::Time;
@@ -108,7 +108,7 @@ fn a_wait_that_is_asked_for_is_the_least() {
 #[test]
 fn a_wait_that_is_longer_than_any_may_be_ends_the_run() {
     let (run, _) = hinted(&Script::new([]), 7, after(301.0));
-    let outcome = run.history().outcome.map(|outcome| outcome.name());
+    let outcome = run.history().outcome.map(Outcome::name);
     assert_eq!((outcome, run.exit()), (Some("retry-after"), Some(Exit::Code(7))));
     let replaced = Script::new([]).exit_codes(["retry-after=75"]);
     assert_eq!(hinted(&replaced, 7, after(301.0)).0.exit(), Some(Exit::Code(75)));
