@@ -6,7 +6,7 @@ use std::process::Command;
 use retryrun::engine::event::Outcome;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::test::{RETRYRUN, Running, Test, actor, wait_until};
+use crate::test::{RETRYRUN, Running, Test, actor, say, wait_until};
 
 const UNSHARE: [&str; 4] = ["--pid", "--fork", "--mount-proc", "--kill-child"];
 
@@ -18,11 +18,6 @@ fn init(options: &[&str], command: &[&str]) -> Option<Test> {
         return None;
     }
     Some(Test::of("unshare", [&UNSHARE[..], &[RETRYRUN], options, &["--"], command].concat()))
-}
-
-#[expect(clippy::print_stderr, reason = "whoever reads a test's output learns what was not tested")]
-fn say(text: &str) {
-    eprintln!("{text}");
 }
 
 /// Our pid outside of the namespace.

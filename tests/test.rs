@@ -327,3 +327,9 @@ pub fn steps(steps: &[&str]) -> String {
         .collect();
     format!("n=$(($(cat n 2>/dev/null) + 1)); echo $n >n; case $n in {cases} esac")
 }
+
+/// Says what was not tested here.
+#[expect(clippy::print_stderr, reason = "whoever reads a test's output learns what was not tested")]
+pub fn say(text: &str) {
+    eprintln!("{text}");
+}

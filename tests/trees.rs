@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use retryrun::engine::event::{EndedBy, Outcome};
 use rustix::process::Signal;
 
-use crate::test::{Process, RETRYRUN, Ran, Running, Test, actor, wait_until};
+use crate::test::{Process, RETRYRUN, Ran, Running, Test, actor, say, wait_until};
 
 /// A signal for a run whose tree has told its pids, and then its end.
 fn told(running: &mut Running) {
@@ -212,11 +212,6 @@ fn cgroups() -> Option<PathBuf> {
         say("skipped: there is no cgroup2 mount that can be written");
     }
     mount.filter(|_| is_writable)
-}
-
-#[expect(clippy::print_stderr, reason = "whoever reads a test's output learns what was not tested")]
-fn say(text: &str) {
-    eprintln!("{text}");
 }
 
 /// A control group for one test.

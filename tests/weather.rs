@@ -12,12 +12,7 @@ use std::time::Duration;
 use retryrun::engine::event::{EndedBy, Outcome, Verdict};
 use retryrun::engine::history::Attempt;
 
-use crate::test::{RETRYRUN, Ran, Test, actor, path};
-
-#[expect(clippy::print_stderr, reason = "whoever reads a test's output learns what was not tested")]
-fn say(text: &str) {
-    eprintln!("{text}");
-}
+use crate::test::{RETRYRUN, Ran, Test, actor, path, say};
 
 /// With a limit of the system on the process.
 fn limited(test: Test, resource: libc::__rlimit_resource_t, limit: u64) -> Test {
