@@ -9,8 +9,8 @@ use super::readable::Readable;
 use super::stop::stopped;
 use crate::engine::time::{Time, Timestamp};
 use rustix::time::{
-    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
-    timerfd_create, timerfd_settime,
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
 };
 
 /// Calendar time now: a label.
@@ -45,12 +45,19 @@ impl Clock {
 }
 
 fn read() -> Time {
-    let duration = |id| {
-        let time = clock_gettime(id);
-        Duration::try_from(time).unwrap_or_default()
-    };
-    let active = duration(ClockId::Monotonic).saturating_sub(stopped());
-    Time { active, elapsed: duration(ClockId::Boottime) }
+    let active = reading(libc::CLOCK_MONOTONIC).saturating_sub(stopped());
+    Time { active, elapsed: reading(libc::CLOCK_BOOTTIME) }
+}
+
+/// What a clock shows. Async-signal-safe.
+///
+/// By libc, since rustix looks for the kernel's own code at an address that a tool such as valgrind does not map.
+pub(super) fn reading(clock: libc::clockid_t) -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the place is of the right type.
+    unsafe { libc::clock_gettime(clock, &mut time) };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Wakes us once after a while, also when the machine slept in between.

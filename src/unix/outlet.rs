@@ -11,9 +11,9 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::net::{SendFlags, send};
-use rustix::time::{ClockId, clock_gettime};
 use tokio::io::unix::AsyncFd;
 
+use super::clock::reading;
 use super::output::Output;
 
 /// How much may be written to what is only known to have room: what every pipe takes whole (PIPE_BUF).
@@ -157,9 +157,9 @@ impl io::Write for Stderr {
                     if patience.is_zero() {
                         return Err(io::ErrorKind::TimedOut.into());
                     }
-                    let before = monotonic();
+                    let before = reading(libc::CLOCK_MONOTONIC);
                     writer.has_room_within(patience);
-                    let waited = monotonic().saturating_sub(before).as_nanos();
+                    let waited = reading(libc::CLOCK_MONOTONIC).saturating_sub(before).as_nanos();
                     WAITED.fetch_add(u64::try_from(waited).unwrap_or(u64::MAX), Ordering::Relaxed);
                 }
                 written => return written,
@@ -170,8 +170,4 @@ impl io::Write for Stderr {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn monotonic() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
 }

@@ -5,6 +5,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::clock::reading;
 use crate::engine::signal::Signal;
 
 /// Whom a stop that a process asked for is passed on to: a pid, a group as its negative, or 0 for nobody.
@@ -56,7 +57,7 @@ pub fn stop(signal: Signal) {
 fn stop_by(number: libc::c_int) {
     // SAFETY: all places are of the right types and initialised before they are read; the calls are async-signal-safe.
     unsafe {
-        let before = monotonic();
+        let before = reading(libc::CLOCK_MONOTONIC);
         let mut default = MaybeUninit::<libc::sigaction>::zeroed();
         (*default.as_mut_ptr()).sa_sigaction = libc::SIG_DFL;
         let mut handler = MaybeUninit::<libc::sigaction>::zeroed();
@@ -69,15 +70,7 @@ fn stop_by(number: libc::c_int) {
         libc::raise(number);
         libc::pthread_sigmask(libc::SIG_SETMASK, mask.as_ptr(), ptr::null_mut());
         libc::sigaction(number, handler.as_ptr(), ptr::null_mut());
-        STOPPED.fetch_add(monotonic().saturating_sub(before), Ordering::Relaxed);
+        let lasted = reading(libc::CLOCK_MONOTONIC).saturating_sub(before).as_nanos();
+        STOPPED.fetch_add(u64::try_from(lasted).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
-}
-
-/// CLOCK_MONOTONIC in nanoseconds.
-fn monotonic() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the place is of the right type; the call is async-signal-safe.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-    let part = |number: i64| u64::try_from(number).unwrap_or(0);
-    part(time.tv_sec).saturating_mul(1_000_000_000).saturating_add(part(time.tv_nsec))
 }
