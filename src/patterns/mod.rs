@@ -82,6 +82,12 @@ impl Matcher {
         Matcher { patterns, reading, dfa: None, is_broken: false, stdout, stderr }
     }
 
+    /// Whether anything is looked for in a stream.
+    #[must_use]
+    pub fn searches(&self, stream: Stream) -> bool {
+        self.reading == Reading::Merged || are_for(&self.patterns, stream)
+    }
+
     /// Takes what the attempt wrote next to a stream; where both are read as one, either name will do.
     pub fn feed(&mut self, stream: Stream, bytes: &[u8]) {
         let Matcher { patterns, reading, dfa, is_broken, stdout, stderr } = self;

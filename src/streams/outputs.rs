@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::logs::{Content, Log, Logs};
-use super::relay::{Readers, Relay, Sink, Step};
+use super::relay::{Readers, Relay, Sink, Step, stream_of};
 use super::spool::Spool;
 use super::tail::Tail;
 use crate::engine::output::{Matches, OutputPattern, Stream};
@@ -162,7 +162,10 @@ impl Outputs {
             });
             let is_held = self.plan.holds_stdout && output == Output::Stdout;
             let sink = if is_held { Sink::Held } else { Sink::Outlet(Outlet::open(output)?) };
-            self.relays.push(Relay::open(output, content, sink, log, self.plan.tail)?);
+            let searches = |matcher: &Matcher| matcher.searches(stream_of(output));
+            let is_searched = self.delay.is_some() || self.matcher.as_ref().is_some_and(searches);
+            let tail = self.plan.tail;
+            self.relays.push(Relay::open(output, content, sink, log, tail, is_searched)?);
         }
         Ok(unlogged)
     }

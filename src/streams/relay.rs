@@ -10,11 +10,14 @@ use super::tail::Tail;
 use crate::engine::output::Stream;
 use crate::patterns::Matcher;
 use crate::patterns::delay::DelaySearch;
-use crate::unix::outlet::Outlet;
+use crate::unix::outlet::{Moved, Outlet};
 use crate::unix::output::{Channel, Output};
 
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
+
+/// How much is moved at once, if there is so much.
+const MOVED: usize = 1024 * 1024;
 
 /// A stream, and what of it was read and not yet written.
 pub(super) struct Relay {
@@ -31,6 +34,8 @@ pub(super) struct Relay {
     buffer: Box<[u8]>,
     pending: Range<usize>,
     is_stalled: bool,
+    /// Nobody looks at what goes through, and the kernel can move it.
+    is_moved: bool,
 }
 
 /// Where a stream goes.
@@ -66,6 +71,14 @@ pub(super) enum Step {
     Unlogged(io::Error),
 }
 
+/// What rules call an output.
+pub(super) fn stream_of(output: Output) -> Stream {
+    match output {
+        Output::Stdout => Stream::Stdout,
+        Output::Stderr => Stream::Stderr,
+    }
+}
+
 impl Relay {
     pub(super) fn open(
         output: Output,
@@ -73,16 +86,19 @@ impl Relay {
         sink: Sink,
         log: Option<Log>,
         tail: usize,
+        is_searched: bool,
     ) -> io::Result<Relay> {
         let has_tail = tail > 0 && content != Content::Stdout;
-        let stream = match output {
-            Output::Stdout => Stream::Stdout,
-            Output::Stderr => Stream::Stderr,
+        let channel = Channel::open(output)?;
+        let can_be_moved = match &sink {
+            Sink::Outlet(outlet) => outlet.can_be_moved_to() && channel.can_be_moved(),
+            Sink::Held => false,
         };
         Ok(Relay {
             output,
-            stream,
-            channel: Channel::open(output)?,
+            stream: stream_of(output),
+            channel,
+            is_moved: can_be_moved && !has_tail && log.is_none() && !is_searched,
             last_call: None,
             is_impatient: false,
             sink,
@@ -136,6 +152,12 @@ impl Relay {
                 }
                 continue;
             }
+            if self.is_moved
+                && self.last_call.is_none()
+                && let Some(step) = ready!(self.poll_move(context))
+            {
+                return Poll::Ready(step);
+            }
             let read = match self.last_call {
                 None => ready!(self.channel.poll_read(context, &mut self.buffer)),
                 Some(0) => return Poll::Ready(Step::Held),
@@ -155,6 +177,30 @@ impl Relay {
                 }
                 Err(_) => return Poll::Ready(Step::Ended),
             }
+        }
+    }
+
+    /// Lets the kernel move what is there; nothing where it cannot, and then it is copied.
+    fn poll_move(&mut self, context: &mut Context<'_>) -> Poll<Option<Step>> {
+        let Sink::Outlet(outlet) = &self.sink else { return Poll::Ready(None) };
+        match ready!(self.channel.poll_move(context, outlet, MOVED)) {
+            Ok(Moved::Bytes(0)) => Poll::Ready(Some(Step::Ended)),
+            Ok(Moved::Bytes(_)) => {
+                self.is_stalled = false;
+                Poll::Ready(Some(Step::Wrote))
+            }
+            Ok(Moved::NoRoom) if self.is_impatient => Poll::Ready(Some(Step::Ended)),
+            Ok(Moved::NoRoom) if self.is_stalled => Poll::Pending,
+            Ok(Moved::NoRoom) => {
+                self.is_stalled = true;
+                Poll::Ready(Some(Step::Stalled))
+            }
+            // Such as a file that is appended to.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                self.is_moved = false;
+                Poll::Ready(None)
+            }
+            Err(error) => Poll::Ready(Some(Step::Refused(error))),
         }
     }
 

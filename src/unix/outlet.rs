@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{SendFlags, send};
+use rustix::pipe::{SpliceFlags, splice};
 use tokio::io::unix::AsyncFd;
 
 use super::clock::reading;
 use super::output::Output;
+use super::readable::Readable;
 
 /// How much may be written to what is only known to have room: what every pipe takes whole (PIPE_BUF).
 const SMALL: usize = 4096;
@@ -128,6 +131,62 @@ impl Outlet {
             let mut ready = ready!(writer.poll_write_ready(context))?;
             if let Ok(written) = ready.try_io(|writer| writer.get_ref().try_write(bytes)) {
                 return Poll::Ready(written);
+            }
+        }
+    }
+}
+
+/// What became of bytes that were to be moved without being looked at.
+#[derive(Debug)]
+pub enum Moved {
+    /// So many were; 0 is the end.
+    Bytes(usize),
+    /// There is no room for them.
+    NoRoom,
+}
+
+impl Outlet {
+    /// Whether the kernel may be asked to move bytes here: not where a call would then wait for room.
+    #[must_use]
+    pub fn can_be_moved_to(&self) -> bool {
+        let writer = match &self.0 {
+            Registered::Takes(writer) => writer,
+            Registered::Waits(writer) => writer.get_ref(),
+        };
+        matches!(writer.way, Way::Own | Way::Plain)
+    }
+
+    /// Moves what is in a pipe here by splice(2), as soon as there is something. Where there is no room, whoever asks is woken when there is.
+    ///
+    /// # Errors
+    /// Those of splice(2); EINVAL where the kernel cannot.
+    pub(super) fn poll_move(
+        &self,
+        context: &mut Context<'_>,
+        pipe: &Readable,
+        most: usize,
+    ) -> Poll<io::Result<Moved>> {
+        let fd = match &self.0 {
+            Registered::Takes(writer) => writer.as_fd(),
+            Registered::Waits(writer) => writer.get_ref().as_fd(),
+        };
+        loop {
+            let mut data = ready!(pipe.poll_ready(context))?;
+            let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+            match splice(pipe.fd(), None, fd, None, most, flags) {
+                Ok(moved) => return Poll::Ready(Ok(Moved::Bytes(moved))),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if ioctl_fionread(pipe.fd()) == Ok(0) => data.clear_ready(),
+                Err(Errno::AGAIN) => {
+                    let Registered::Waits(writer) = &self.0 else {
+                        return Poll::Ready(Err(Errno::INVAL.into()));
+                    };
+                    match writer.poll_write_ready(context) {
+                        Poll::Ready(room) => room?.clear_ready(),
+                        Poll::Pending => return Poll::Ready(Ok(Moved::NoRoom)),
+                    }
+                }
+                Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
     }

@@ -12,6 +12,7 @@ use rustix::termios::{
     OptionalActions, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
 };
 
+use super::outlet::{Moved, Outlet};
 use super::readable::Readable;
 use super::start::Start;
 
@@ -152,6 +153,25 @@ impl Channel {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         self.ours.poll_read(context, buffer)
+    }
+
+    /// Whether what comes can be moved on by the kernel: a pipe's can.
+    #[must_use]
+    pub fn can_be_moved(&self) -> bool {
+        self.terminal.is_none()
+    }
+
+    /// Moves what is there on, without looking at it.
+    ///
+    /// # Errors
+    /// Those of [`Outlet::poll_move`].
+    pub fn poll_move(
+        &self,
+        context: &mut Context<'_>,
+        outlet: &Outlet,
+        most: usize,
+    ) -> Poll<io::Result<Moved>> {
+        outlet.poll_move(context, &self.ours, most)
     }
 
     /// Reads once what is there.

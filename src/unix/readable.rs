@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
 /// A non-blocking descriptor in the event loop.
 pub(super) struct Readable(AsyncFd<OwnedFd>);
@@ -59,6 +59,17 @@ impl Readable {
                 Err(_would_block) => {}
             }
         }
+    }
+
+    /// Waits until the event loop knows of something to read.
+    ///
+    /// # Errors
+    /// It shuts down.
+    pub(super) fn poll_ready<'a>(
+        &'a self,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<AsyncFdReadyGuard<'a, OwnedFd>>> {
+        self.0.poll_read_ready(context)
     }
 
     /// Reads once what is there, whatever the event loop knows of it.
