@@ -14,9 +14,12 @@ const CTRL_BACKSLASH: &str = "\u{1c}";
 /// A command that says who it is and then reads a line of the terminal.
 const READER: &str = "bash -c 'echo \"up[$$]\"; read line; echo \"got $line\"'";
 
-/// A command that says who it is and then waits for a file.
-const WAITER: &str =
-    "bash -c 'echo \"up[$$]\"; while [ ! -e go ]; do sleep 0.02; done; echo gone; exit 7'";
+/// A command that says who it is and then waits for a file. It has no children: the kernel stops the processes of a group one after
+/// the other, and a shell that sees the first one stopped may continue them all before the last one is.
+const WAITER: &str = "python3 -c 'import os, sys, time
+print(\"up[%d]\" % os.getpid(), flush=True)
+while not os.path.exists(\"go\"): time.sleep(0.02)
+print(\"gone\"); sys.exit(7)'";
 
 /// A process's parent, group, session, terminal and its foreground group.
 fn relations(pid: i32) -> [i32; 5] {
@@ -57,9 +60,11 @@ fn ctrl_z_stops_both_and_fg_resumes_both() {
 fn bg_lets_both_go_on_behind_the_prompt() {
     let mut shell = Session::shell();
     shell.line(&format!("$R -n0 --history=never {WAITER}"));
-    shell.wait_for("up");
+    let command = shell.number_after("up");
+    let us = parent(command);
     shell.press(CTRL_Z);
     shell.wait_for("Stopped");
+    until("both have stopped", || state(us) == "T" && state(command) == "T");
     shell.line("bg; touch go; wait %1; echo \"status[$?]\"");
     shell.wait_for("gone");
     assert_eq!(shell.number_after("status"), 7);
