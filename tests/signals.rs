@@ -207,6 +207,7 @@ fn every_signal_that_would_end_us_is_the_commands() {
         (libc::SIGPROF, "PROF"),
         (libc::SIGIO, "IO"),
         (libc::SIGPWR, "PWR"),
+        (libc::SIGXCPU, "XCPU"),
         (libc::SIGSTKFLT, "STKFLT"),
         (libc::SIGWINCH, "WINCH"),
         (libc::SIGCONT, "CONT"),

@@ -24,7 +24,7 @@ const HANDLED: [libc::c_int; 6] =
     [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGCHLD, libc::SIGCONT];
 
 /// Signals that would end us, or are told to whoever asks, and are the command's; the real-time ones, too.
-const FOR_THE_COMMAND: [libc::c_int; 9] = [
+const FOR_THE_COMMAND: [libc::c_int; 10] = [
     libc::SIGUSR1,
     libc::SIGUSR2,
     libc::SIGALRM,
@@ -32,6 +32,7 @@ const FOR_THE_COMMAND: [libc::c_int; 9] = [
     libc::SIGPROF,
     libc::SIGIO,
     libc::SIGPWR,
+    libc::SIGXCPU,
     libc::SIGSTKFLT,
     libc::SIGWINCH,
 ];
@@ -113,7 +114,9 @@ fn received(info: &[u8; size_of::<libc::signalfd_siginfo>()]) -> Option<Received
     // SAFETY: the kernel filled all of it, and every pattern of bytes is a valid value of its plain numbers.
     let info = unsafe { ptr::read_unaligned(info.as_ptr().cast::<libc::signalfd_siginfo>()) };
     let signal = Signal::new(i32::try_from(info.ssi_signo).ok()?)?;
-    Some(Received { signal, by_kernel: info.ssi_code > 0 })
+    let by_kernel = info.ssi_code > 0;
+    // Where the kernel counts our time, that of the command is not up.
+    (signal != Signal::XCPU || !by_kernel).then_some(Received { signal, by_kernel })
 }
 
 /// Blocks or unblocks signals; answers the set of them.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const LIFETIME: u32 = 60;
 
-const NAMES: [(&str, libc::c_int); 27] = [
+const NAMES: [(&str, libc::c_int); 28] = [
     ("HUP", libc::SIGHUP),
     ("INT", libc::SIGINT),
     ("QUIT", libc::SIGQUIT),
@@ -37,6 +37,7 @@ const NAMES: [(&str, libc::c_int); 27] = [
     ("WINCH", libc::SIGWINCH),
     ("IO", libc::SIGIO),
     ("PWR", libc::SIGPWR),
+    ("XCPU", libc::SIGXCPU),
     ("STKFLT", libc::SIGSTKFLT),
     ("BUS", libc::SIGBUS),
     ("SYS", libc::SIGSYS),
