@@ -215,7 +215,9 @@ impl Driver {
         let facts = facts::of_ended(event, history);
         let environment = facts::among(&self.command.environment, &facts);
         let line = serde_json::to_vec(&Line::new(&history.run_id, record)).unwrap_or_default();
-        match Hook::start(command, environment, &line, self.command.hook_timeout) {
+        let limits = [self.command.hook_timeout, self.run.until_deadline()];
+        let limit = limits.into_iter().flatten().min();
+        match Hook::start(command, environment, &line, limit) {
             Ok(hook) => {
                 self.hook = Some(hook);
                 None
@@ -226,7 +228,8 @@ impl Driver {
 
     fn answer(&mut self, end: Result<End, SpawnError>) -> Input {
         let trouble = match end {
-            Ok(End::Exited(0)) => return Input::Answered(Answer::Retry),
+            // There is no retry either way.
+            Ok(End::Exited(0) | End::Stopped) => return Input::Answered(Answer::Retry),
             Ok(End::Exited(1 | 125)) => return Input::Answered(Answer::Stop),
             Ok(End::Exited(code)) => format!("exit {code}"),
             Ok(End::Killed(signal)) => signal.to_string(),
@@ -440,7 +443,14 @@ impl Driver {
             return Some(Input::Signal { signal, sender });
         }
         let Some(child) = &self.child else {
-            reap_orphans(self.hook.as_ref().map(Hook::pid));
+            match &self.hook {
+                Some(hook) if !matches!(signal, Signal::CHLD | Signal::CONT) => {
+                    hook.pass_on(signal)
+                }
+                hook => {
+                    reap_orphans(hook.as_ref().map(Hook::pid));
+                }
+            }
             return (signal == Signal::USR1).then_some(Input::RetryNow);
         };
         // If a signal cannot be sent, the command is somebody else's, and not to be disturbed.

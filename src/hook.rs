@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::unix::clock::Alarm;
 use crate::unix::input::holding;
 use crate::unix::output::Output;
-use crate::unix::process::{Watch, reap, signal_group};
+use crate::unix::process::{Watch, reap, signal_group, signal_process};
 use crate::unix::spawn::{Group, Program, SpawnError, Starting};
 
 /// Time from the signal that ends it to SIGKILL.
@@ -50,6 +50,8 @@ pub enum End {
     Killed(Signal),
     /// It took too long.
     TimedOut,
+    /// Whoever told us to stop ended it, too.
+    Stopped,
 }
 
 impl Hook {
@@ -126,6 +128,7 @@ impl Hook {
         }
         Ok(match (self.stage, status) {
             (Stage::Told { by_limit: true } | Stage::Killed { by_limit: true }, _) => End::TimedOut,
+            (Stage::Told { .. } | Stage::Killed { .. }, _) => End::Stopped,
             (_, Ok(ExitStatus::Code(code))) => End::Exited(code),
             (_, Ok(ExitStatus::Signal { signal, .. })) => End::Killed(signal),
             // Somebody else has reaped it, which only happens to a debugger's victim.
@@ -140,6 +143,11 @@ impl Hook {
             Stage::Told { by_limit } => self.kill(by_limit),
             Stage::Killed { .. } => {}
         }
+    }
+
+    /// Passes on a signal that is not to end it.
+    pub fn pass_on(&self, signal: Signal) {
+        let _already_gone = signal_process(self.pid, signal);
     }
 
     fn tell(&mut self, signal: Signal, by_limit: bool) {

@@ -60,6 +60,25 @@ fn a_signal_ends_the_question_and_the_run() {
     let ran = running.finish();
     assert_eq!((ran.code(), ran.signal()), (None, Some(libc::SIGTERM)));
     assert_eq!(ran.history().outcome, Some(Outcome::Interrupted));
+    assert!(!ran.stderr.contains("and it is retried"), "nothing is: {}", ran.stderr);
+}
+
+#[test]
+fn other_signals_are_passed_on_to_the_users_command() {
+    let asked = "trap 'exit 1' USR1; echo asked; while :; do sleep 0.05; done";
+    let mut running = Test::bash(&["-d0", "--retry-if", asked], "exit 3").start();
+    running.stderr_with("asked");
+    running.signal(Signal::USR1);
+    let history = running.finish().history();
+    assert_eq!((history.outcome, history.attempts.len()), (Some(Outcome::Permanent), 1));
+}
+
+#[test]
+fn the_question_ends_at_the_deadline() {
+    let options = ["-d0", "--deadline", "0.5", "--retry-if", "sleep 1000"];
+    let history = Test::bash(&options, "exit 3").run().history();
+    assert_eq!((history.outcome, history.attempts.len()), (Some(Outcome::Deadline), 1));
+    assert!(history.elapsed.as_secs() < 20, "{:?}", history.elapsed);
 }
 
 #[test]

@@ -106,6 +106,12 @@ impl Run {
         Some((self.now.plus(remaining), why))
     }
 
+    /// How much time the run has left, if that is limited.
+    #[must_use]
+    pub fn until_deadline(&self) -> Option<Duration> {
+        Some(self.policy.deadline?.saturating_sub(self.now.elapsed))
+    }
+
     /// What happened so far.
     #[must_use]
     pub fn history(&self) -> &History {
