@@ -155,6 +155,7 @@ fn a_timeout_ends_the_whole_tree() {
             "retryrun: attempt 1/1 failed after _: timed out (transient: timeout)",
         ]
     );
+    assert!(!ran.stderr.contains("after 0.4s"), "no limit is reached early: {}", ran.stderr);
 }
 
 #[test]

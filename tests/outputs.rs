@@ -63,6 +63,7 @@ fn a_disk_that_is_full_ends_the_attempt_with_a_reason() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "rc 125\n", "{stderr}");
     assert!(stderr.contains("cannot hold stdout back: No space left on device"), "{stderr}");
+    assert!(stderr.contains(": stopped (not judged)\n"), "{stderr}");
     assert!(stderr.contains("gave up after 1 attempt"), "{stderr}");
 }
 

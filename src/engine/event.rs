@@ -153,6 +153,9 @@ pub struct AttemptCut {
     pub attempt: u64,
     /// What for.
     pub ended_by: EndedBy,
+    /// From its beginning, as in its ending.
+    #[serde(with = "seconds")]
+    pub elapsed: Duration,
     /// The first signal that it was sent.
     pub signal: Signal,
     /// Time until SIGKILL.

@@ -411,10 +411,20 @@ impl Run {
             None => {}
             Some(Due::Unkillable) => self.unkillable(actions),
             Some(Due::Kill { signal, cut }) => {
-                if let Some(ended_by) = cut {
-                    let attempt = self.history.last_number();
-                    let kill_after = to_micros(self.policy.kill_after);
-                    let event = AttemptCut { attempt, ended_by, signal, kill_after };
+                if let (
+                    Some(ended_by),
+                    State::Starting { attempt, .. } | State::Attempting(attempt),
+                ) = (cut, &self.state)
+                {
+                    let event = AttemptCut {
+                        attempt: attempt.number,
+                        ended_by,
+                        elapsed: to_micros(
+                            self.now.elapsed.saturating_sub(attempt.started.elapsed),
+                        ),
+                        signal,
+                        kill_after: to_micros(self.policy.kill_after),
+                    };
                     self.tell(Event::AttemptCut(event), actions);
                 }
                 actions.push(Action::Kill(signal));

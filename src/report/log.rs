@@ -6,7 +6,6 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::io;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use tracing::dispatcher::{self, Dispatch};
@@ -45,7 +44,6 @@ pub struct Log<W> {
     writer: OnceCell<W>,
     dispatch: OnceCell<Dispatch>,
     /// When the last attempt began, since the run did.
-    started: Duration,
     /// An attempt that failed, until it is known what follows.
     ended: Option<(Record, Box<AttemptEnded>)>,
 }
@@ -54,13 +52,7 @@ impl<W: io::Write + Send + 'static> Log<W> {
     /// Lines to `writer`.
     #[must_use]
     pub fn new(writer: W, options: Options) -> Log<W> {
-        Log {
-            options,
-            writer: OnceCell::from(writer),
-            dispatch: OnceCell::new(),
-            started: Duration::ZERO,
-            ended: None,
-        }
+        Log { options, writer: OnceCell::from(writer), dispatch: OnceCell::new(), ended: None }
     }
 
     /// Lets `line` write a line, if lines of that level are wanted.
@@ -89,7 +81,6 @@ impl<W: io::Write + Send + 'static> Log<W> {
     }
 
     fn attempt_started(&mut self, record: &Record, event: &AttemptStarted, history: &History) {
-        self.started = record.t;
         let Some(pid) = event.pid else { return };
         let counted = counted(event.attempt, history);
         self.say(Level::DEBUG, || {
@@ -103,7 +94,6 @@ impl<W: io::Write + Send + 'static> Log<W> {
 
     fn attempt_cut(&mut self, record: &Record, event: &AttemptCut, history: &History) {
         let counted = counted(event.attempt, history);
-        let elapsed = record.t.saturating_sub(self.started);
         let signal = event.signal.to_string();
         let what = match event.ended_by {
             EndedBy::Stop => "is stopped".to_owned(),
@@ -119,7 +109,7 @@ impl<W: io::Write + Send + 'static> Log<W> {
                 at = %record.at, event = "attempt_cut", run_id = history.run_id, attempt = event.attempt,
                 max_attempts = history.max_attempts(), ended_by = event.ended_by.name(), signal,
                 kill_after = event.kill_after.as_secs_f64(),
-                "{counted} {what} after {}: sending {signal}{kill}", human_measured(elapsed)
+                "{counted} {what} after {}: sending {signal}{kill}", human_measured(event.elapsed)
             );
         });
     }
@@ -152,6 +142,7 @@ impl<W: io::Write + Send + 'static> Log<W> {
         let judgement = &event.judgement;
         let verdict = judgement.verdict.map_or("not judged", Verdict::name);
         let reason = judgement.reason.as_deref().unwrap_or_default();
+        let separator = if reason.is_empty() { "" } else { ": " };
         let what = match judgement.verdict {
             Some(Verdict::Success) => "succeeded",
             Some(Verdict::Transient | Verdict::Permanent) | None => "failed",
@@ -160,7 +151,7 @@ impl<W: io::Write + Send + 'static> Log<W> {
         let follows = next.map_or(String::new(), |next| format!("; next in {}", human(next.delay)));
         let signal = event.ending.signal.map(|signal| signal.to_string());
         let text = format!(
-            "{} {what} after {}: {} ({verdict}: {reason}){follows}",
+            "{} {what} after {}: {} ({verdict}{separator}{reason}){follows}",
             counted(event.attempt, history),
             human_measured(event.elapsed),
             harmless(&attempt.ending()),

@@ -172,7 +172,7 @@ fn each_event_is_a_flat_object_with_its_name() {
     assert_eq!(
         lines.join("\n"),
         r#"{"at":"2026-11-21T20:15:30.123Z","t":0.0,"event":"attempt_started","attempt":1,"trigger":"first","pid":4712,"waited":0.0}
-{"at":"2026-11-21T20:15:31.326Z","t":1.203,"event":"attempt_cut","attempt":1,"ended_by":"timeout","signal":"SIGTERM","kill_after":5.0}
+{"at":"2026-11-21T20:15:31.326Z","t":1.203,"event":"attempt_cut","attempt":1,"ended_by":"timeout","elapsed":1.203,"signal":"SIGTERM","kill_after":5.0}
 {"at":"2026-11-21T20:15:31.326Z","t":1.203,"event":"attempt_ended","attempt":1,"elapsed":1.203,"ended_by":"timeout","exit_code":null,"signal":"SIGTERM","core_dumped":false,"error":null,"verdict":"transient","reason":"timeout","rule":"timeout","rule_origin":"built in","evidence":null,"cpu_user":0.004,"cpu_system":0.002,"max_rss":9437184,"leftovers":0,"output_held":false,"stderr_tail":null,"stdout_log":null,"stderr_log":null}
 {"at":"2026-11-21T20:15:31.326Z","t":1.203,"event":"retry_planned","attempt":1,"trigger":"retry","retry":1,"delay":5.0}
 {"at":"2026-11-21T20:15:36.326Z","t":6.203,"event":"attempt_started","attempt":2,"trigger":"retry","pid":4713,"waited":5.0}
