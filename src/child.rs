@@ -388,3 +388,15 @@ pub fn cannot_start(error: SpawnError, shown_name: &str) -> Input {
     };
     Input::CannotStart { kind, error: format!("cannot run `{shown_name}`: {reason}") }
 }
+
+/// Why a program cannot be started for want of something of ours. Not what the error would mean for the command itself, such as that
+/// there is no such command.
+#[must_use]
+pub fn cannot_make(what: &str, error: io::Error) -> SpawnError {
+    let SpawnError { kind, reason } = SpawnError::from(error);
+    let kind = match kind {
+        SpawnErrorKind::NotFound => SpawnErrorKind::NotExecutable,
+        SpawnErrorKind::NotExecutable | SpawnErrorKind::Resources => kind,
+    };
+    SpawnError { kind, reason: format!("cannot make {what}: {reason}") }
+}

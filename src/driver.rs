@@ -9,11 +9,11 @@ use std::future::ready;
 use std::io;
 use std::time::Duration;
 
-use crate::child::{Child, Report, Trouble, cannot_start};
+use crate::child::{Child, Report, Trouble, cannot_make, cannot_start};
 use crate::command::{Command, StreamPlan};
 use crate::config::value::ProcessGroup;
 use crate::engine::classify::Hint;
-use crate::engine::event::{Event, Kept, Line, Record, SpawnErrorKind, Trigger};
+use crate::engine::event::{Event, Kept, Line, Record, Trigger};
 use crate::engine::exit::Exit;
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
@@ -189,13 +189,17 @@ impl Driver {
         if self.command.c_locale {
             entries.push(c"LC_ALL=C.UTF-8".to_owned());
         }
-        self.hint_file = if self.command.hints { Some(HintFile::create()?) } else { None };
+        self.hint_file = match self.command.hints {
+            true => Some(HintFile::create().map_err(|error| cannot_make("its hint file", error))?),
+            false => None,
+        };
         entries.extend(self.hint_file.as_ref().map(HintFile::fact));
         let environment = facts::among(&self.command.environment, &entries);
         let cgroup = match &self.command.cgroup {
             Some(parent) => {
                 let name = format!("retryrun-{}-{attempt}", history.run_id);
-                Some(Cgroup::create(parent, &name).map_err(no_cgroup)?)
+                let cgroup = Cgroup::create(parent, &name);
+                Some(cgroup.map_err(|error| cannot_make("its cgroup", error))?)
             }
             None => None,
         };
@@ -445,7 +449,7 @@ impl Driver {
         let Some(child) = &self.child else {
             match &self.hook {
                 Some(hook) if !matches!(signal, Signal::CHLD | Signal::CONT) => {
-                    hook.pass_on(signal)
+                    hook.pass_on(signal);
                 }
                 hook => {
                     reap_orphans(hook.as_ref().map(Hook::pid));
@@ -490,14 +494,4 @@ impl Driver {
         }
         child.wake(&self.tree);
     }
-}
-
-/// Not what it would mean for the command itself, such as that there is no such command.
-fn no_cgroup(error: io::Error) -> SpawnError {
-    let SpawnError { kind, reason } = SpawnError::from(error);
-    let kind = match kind {
-        SpawnErrorKind::NotFound => SpawnErrorKind::NotExecutable,
-        SpawnErrorKind::NotExecutable | SpawnErrorKind::Resources => kind,
-    };
-    SpawnError { kind, reason: format!("cannot make its cgroup: {reason}") }
 }

@@ -104,6 +104,14 @@ fn the_command_can_say_what_it_knows() {
 }
 
 #[test]
+fn that_there_is_no_place_for_the_file_is_not_taken_for_a_missing_command() {
+    let ran = Test::bash(&["--hints"], "exit 0").env("TMPDIR", "/no/such/folder").run();
+    assert_eq!(ran.code(), Some(126));
+    let why = "cannot run `bash`: cannot make its hint file: No such file or directory";
+    assert!(ran.stderr.contains(why), "{}", ran.stderr);
+}
+
+#[test]
 fn without_hints_there_is_no_file() {
     let script = "echo \"<$RETRYRUN_HINT_FILE>\"";
     let ran = Test::bash(&[], script).env("RETRYRUN_HINT_FILE", "/an/outer/one").run();
