@@ -3,7 +3,7 @@
 //! It is the command's to write: whatever it holds does no harm.
 
 use std::ffi::CString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, UNIX_EPOCH};
@@ -24,6 +24,15 @@ const MAX_REASON: usize = 200;
 
 /// The file of one attempt; removed when it is dropped.
 pub struct HintFile(TempPath);
+
+impl Drop for HintFile {
+    fn drop(&mut self) {
+        // The command may have put a folder in its place; what is a file or a link goes with the path.
+        if fs::symlink_metadata(&self.0).is_ok_and(|metadata| metadata.is_dir()) {
+            let _not_ours_to_remove = fs::remove_dir_all(&self.0);
+        }
+    }
+}
 
 impl HintFile {
     /// An empty file that only its owner can read.
@@ -99,8 +108,6 @@ pub fn asked_delay(text: &str, now: Timestamp) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]
@@ -142,5 +149,11 @@ mod tests {
         assert_eq!(file.read(), Hint::default(), "it is gone");
         std::os::unix::fs::symlink("/dev/zero", &file.0).expect("it is ours");
         assert_eq!(file.read(), Hint::default(), "it is a link");
+        fs::remove_file(&file.0).expect("it is ours");
+        let path = file.0.to_path_buf();
+        fs::create_dir_all(path.join("folder")).expect("it is ours");
+        assert_eq!(file.read(), Hint::default(), "it is a folder");
+        drop(file);
+        assert!(!path.exists());
     }
 }

@@ -1,11 +1,14 @@
 //! What follows an attempt: a retry, a confirmation, or the end of the run.
 //!
-//! How long is waited, and what is told, is `run`'s.
+//! What is told of it is `run`'s.
 
-use super::classify::Ruling;
+use std::time::Duration;
+
 use super::event::{EndedBy, Outcome, Verdict};
 use super::history::History;
+use super::judged::Judged;
 use super::policy::Policy;
+use super::time::to_micros;
 
 /// All that it depends on, besides what the rules say.
 pub struct Standing<'a> {
@@ -13,7 +16,9 @@ pub struct Standing<'a> {
     pub policy: &'a Policy,
     /// What happened so far, the attempt that ended included.
     pub history: &'a History,
-    /// How that ended.
+    /// Time since the run began.
+    pub elapsed: Duration,
+    /// How the attempt ended.
     pub ended_by: Option<EndedBy>,
     /// Whether somebody told us to stop.
     pub is_told: bool,
@@ -21,8 +26,6 @@ pub struct Standing<'a> {
     pub has_failed: bool,
     /// Whether there can be no other attempt, since its input is gone.
     pub input_is_lost: bool,
-    /// Whether the attempt ran for so long that the count begins anew.
-    pub is_healthy: bool,
 }
 
 /// What follows.
@@ -34,25 +37,31 @@ pub enum Next {
     Retry {
         /// Retries before it that count.
         used: u64,
+        /// The wait before it.
+        delay: Duration,
     },
     /// Another attempt, to confirm a success.
-    Confirm,
+    Confirm {
+        /// The wait before it.
+        delay: Duration,
+    },
 }
 
 impl Standing<'_> {
-    /// What follows.
+    /// What follows an attempt.
     #[must_use]
-    pub fn next(&self, ruling: &Ruling) -> Next {
+    pub fn next(&self, judged: &Judged) -> Next {
         if self.is_told {
             return Next::Stop(Outcome::Interrupted);
         }
-        match ruling.judgement.verdict {
+        match judged.ruling.judgement.verdict {
             _ if self.has_failed => Next::Stop(Outcome::Permanent),
             Some(Verdict::Success) if self.history.successes < self.policy.consecutive => {
                 if self.input_is_lost {
                     return Next::Stop(Outcome::Permanent);
                 }
-                Next::Confirm
+                let delay = to_micros(self.policy.backoff.first());
+                self.within_the_deadline(delay, Next::Confirm { delay })
             }
             Some(Verdict::Success) => Next::Stop(Outcome::Succeeded),
             _ if self.ended_by == Some(EndedBy::Deadline) => Next::Stop(Outcome::Deadline),
@@ -60,17 +69,41 @@ impl Standing<'_> {
                 Next::Stop(Outcome::NotStarted)
             }
             Some(Verdict::Permanent) => Next::Stop(Outcome::Permanent),
-            Some(Verdict::Transient) | None => {
-                let (used, of_rule) = match self.is_healthy {
-                    true => (0, 0),
-                    false => (self.history.retries_used, self.history.rule_retries),
-                };
-                let is_within = ruling.limit.is_none_or(|limit| of_rule < limit);
-                match is_within && self.policy.retries.allow_after(used) {
-                    true => Next::Retry { used },
-                    false => Next::Stop(Outcome::Exhausted),
-                }
-            }
+            Some(Verdict::Transient) | None => self.retry(judged),
+        }
+    }
+
+    /// A retry, if one is left and its wait is one that may be.
+    fn retry(&self, judged: &Judged) -> Next {
+        let (used, of_rule) = match judged.is_healthy {
+            true => (0, 0),
+            false => (self.history.retries_used, self.history.rule_retries),
+        };
+        let is_within = judged.ruling.limit.is_none_or(|limit| of_rule < limit);
+        if !(is_within && self.policy.retries.allow_after(used)) {
+            return Next::Stop(Outcome::Exhausted);
+        }
+        let backoff = &self.policy.backoff;
+        let asked = judged.retry_after.unwrap_or_default();
+        if asked > backoff.max_delay {
+            // Earlier than the server asks for is never right, and later than the user wants is too late.
+            return Next::Stop(Outcome::RetryAfter);
+        }
+        let previous = self.history.previous_delay.filter(|_| used > 0);
+        let planned = match judged.ruling.delay {
+            Some(delay) => delay.min(backoff.max_delay),
+            None => backoff.delay(used, previous),
+        };
+        let delay = to_micros(planned.max(asked));
+        self.within_the_deadline(delay, Next::Retry { used, delay })
+    }
+
+    /// A wait that would end past the deadline is not begun. Equal is too late as well: nothing may start at the deadline.
+    fn within_the_deadline(&self, delay: Duration, next: Next) -> Next {
+        let ends = self.elapsed.saturating_add(delay);
+        match self.policy.deadline.is_some_and(|deadline| ends >= deadline) {
+            true => Next::Stop(Outcome::Deadline),
+            false => next,
         }
     }
 }

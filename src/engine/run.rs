@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use super::attempt::{Attempt, Due, Limits};
-use super::backoff::Backoff;
 use super::event::{
     AttemptCut, AttemptStarted, EndedBy, Ending, Event, Outcome, Record, RetryPlanned, RunStarted,
     RunStopped, SpawnErrorKind, Trigger,
@@ -221,8 +220,7 @@ impl Run {
     fn would_retry(&self, judged: &Judged) -> bool {
         let mut history = self.history.clone();
         history.apply(&self.record(Event::AttemptEnded(Box::new(judged.event.clone()))));
-        let next = self.standing(&history, judged.is_healthy).next(&judged.ruling);
-        matches!(next, Next::Retry { .. })
+        matches!(self.standing(&history).next(judged), Next::Retry { .. })
     }
 
     /// What the user's own command says of a failure that would be retried.
@@ -237,45 +235,32 @@ impl Run {
         self.conclude(judged, actions);
     }
 
-    fn standing<'a>(&'a self, history: &'a History, is_healthy: bool) -> Standing<'a> {
+    fn standing<'a>(&'a self, history: &'a History) -> Standing<'a> {
         Standing {
             policy: &self.policy,
             history,
+            elapsed: self.now.elapsed,
             ended_by: self.last.as_ref().map(|ending| ending.ended_by),
             is_told: self.told.is_some(),
             has_failed: self.failure.is_some(),
             input_is_lost: self.input_is_lost,
-            is_healthy,
         }
     }
 
     /// Tells how the attempt ended, and goes on.
     fn conclude(&mut self, judged: Judged, actions: &mut Vec<Action>) {
-        let Judged { event, ruling, is_healthy, retry_after } = judged;
-        let leftovers = event.leftovers;
-        self.tell(Event::AttemptEnded(Box::new(event)), actions);
-        match self.standing(&self.history, is_healthy).next(&ruling) {
+        let leftovers = judged.event.leftovers;
+        self.tell(Event::AttemptEnded(Box::new(judged.event.clone())), actions);
+        match self.standing(&self.history).next(&judged) {
             Next::Stop(outcome) if self.has_to_sweep_at_the_end(leftovers) => {
                 self.state = State::Sweeping(outcome);
                 actions.push(self.sweep(Sweep::All));
             }
             Next::Stop(outcome) => self.stop(outcome, Duration::ZERO, actions),
-            Next::Retry { used } => {
-                let Backoff { max_delay, .. } = self.policy.backoff;
-                let hint = retry_after.unwrap_or_default();
-                if hint > max_delay {
-                    // Earlier than the server asks for is never right, and later than the user wants is too late.
-                    return self.stop(Outcome::RetryAfter, Duration::ZERO, actions);
-                }
-                let previous = self.history.previous_delay.filter(|_| used > 0);
-                let delay = match ruling.delay {
-                    Some(delay) => delay.min(max_delay),
-                    None => self.policy.backoff.delay(used, previous),
-                };
-                self.wait(Trigger::Retry, used + 1, delay.max(hint), leftovers, actions);
+            Next::Retry { used, delay } => {
+                self.wait(Trigger::Retry, used + 1, delay, leftovers, actions);
             }
-            Next::Confirm => {
-                let delay = self.policy.backoff.first();
+            Next::Confirm { delay } => {
                 let successes = self.history.successes;
                 self.wait(Trigger::Consecutive, successes, delay, leftovers, actions);
             }
@@ -290,7 +275,7 @@ impl Run {
         Action::Sweep { which, signal: self.policy.stop_signal }
     }
 
-    /// Begins the wait before the next attempt, unless it would end past the deadline.
+    /// Begins the wait before the next attempt.
     fn wait(
         &mut self,
         trigger: Trigger,
@@ -299,13 +284,8 @@ impl Run {
         leftovers: u64,
         actions: &mut Vec<Action>,
     ) {
-        let delay = to_micros(delay);
         let since = self.now.elapsed;
         let until = since.saturating_add(delay);
-        // Equal is too late as well: nothing may start at the deadline.
-        if self.policy.deadline.is_some_and(|deadline| until >= deadline) {
-            return self.stop(Outcome::Deadline, Duration::ZERO, actions);
-        }
         let sweep = match self.policy.leftovers {
             _ if leftovers == 0 => None,
             Leftovers::Auto => Some(Sweep::Session),

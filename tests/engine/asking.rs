@@ -113,3 +113,11 @@ fn a_wait_that_is_longer_than_any_may_be_ends_the_run() {
     let replaced = Script::new([]).exit_codes(["retry-after=75"]);
     assert_eq!(hinted(&replaced, 7, after(301.0)).0.exit(), Some(Exit::Code(75)));
 }
+
+#[test]
+fn nobody_is_asked_where_the_wait_could_not_be_begun() {
+    let scripted = Script::new([exits(7)]).deadline(secs(3.0)).asking(Answer::Stop);
+    let played = scripted.play();
+    assert!(!played.transcript.contains("ask"), "{}", played.transcript);
+    assert_eq!(played.history().outcome, Some(Outcome::Deadline));
+}
