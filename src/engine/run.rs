@@ -213,7 +213,7 @@ impl Run {
             actions.push(Action::Ask(record));
             self.state = State::Asking(Box::new(judged));
         } else {
-            self.conclude(judged, actions);
+            self.conclude(&judged, actions);
         }
     }
 
@@ -232,7 +232,7 @@ impl Run {
         if answer == Answer::Stop {
             judged.refuse(self.policy.retry_if.clone());
         }
-        self.conclude(judged, actions);
+        self.conclude(&judged, actions);
     }
 
     fn standing<'a>(&'a self, history: &'a History) -> Standing<'a> {
@@ -248,10 +248,10 @@ impl Run {
     }
 
     /// Tells how the attempt ended, and goes on.
-    fn conclude(&mut self, judged: Judged, actions: &mut Vec<Action>) {
+    fn conclude(&mut self, judged: &Judged, actions: &mut Vec<Action>) {
         let leftovers = judged.event.leftovers;
         self.tell(Event::AttemptEnded(Box::new(judged.event.clone())), actions);
-        match self.standing(&self.history).next(&judged) {
+        match self.standing(&self.history).next(judged) {
             Next::Stop(outcome) if self.has_to_sweep_at_the_end(leftovers) => {
                 self.state = State::Sweeping(outcome);
                 actions.push(self.sweep(Sweep::All));
