@@ -43,25 +43,31 @@ fn held_output_that_nobody_reads_is_a_broken_pipe() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "141\n");
 }
 
-#[test]
-fn a_disk_that_is_full_ends_the_attempt_with_a_reason() {
-    // A file system of 2 MiB for temporary files, where that is allowed.
-    let mount = "mkdir -p small && mount -t tmpfs -o size=2m none small";
-    let script = format!(
-        "{mount} || exit 77; TMPDIR=$PWD/small {RETRYRUN} -n3 -d0 --stdout=final -- \
-         bash -c 'head -c 8000000 /dev/zero; sleep 1000' >out; echo \"rc $?\""
-    );
+/// What a script prints on stdout and stderr that has a file system of its own in the folder `small`; says so where none may be mounted.
+fn on_a_small_disk(mebibytes: u32, script: &str) -> Option<(String, String)> {
+    let mount = format!("mkdir small && mount -t tmpfs -o size={mebibytes}m none small");
     let folder = tempfile::tempdir().expect("a folder");
     let output = Command::new("unshare")
-        .args(["-rm", "bash", "-c", &script])
+        .args(["-rm", "bash", "-c", &format!("{mount} || exit 77; {script}")])
         .current_dir(folder.path())
         .output()
         .expect("unshare runs");
     if output.status.code() == Some(77) || output.stdout.is_empty() {
-        return say("skipped: no mount may be made here");
+        say("skipped: no mount may be made here");
+        return None;
     }
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "rc 125\n", "{stderr}");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Some((text(&output.stdout), text(&output.stderr)))
+}
+
+#[test]
+fn a_disk_that_is_full_ends_the_attempt_with_a_reason() {
+    let script = format!(
+        "TMPDIR=$PWD/small {RETRYRUN} -n3 -d0 --stdout=final -- \
+         bash -c 'head -c 8000000 /dev/zero; sleep 1000' >out; echo \"rc $?\""
+    );
+    let Some((stdout, stderr)) = on_a_small_disk(2, &script) else { return };
+    assert_eq!(stdout, "rc 125\n", "{stderr}");
     assert!(stderr.contains("cannot hold stdout back: No space left on device"), "{stderr}");
     assert!(stderr.contains(": stopped (not judged)\n"), "{stderr}");
     assert!(stderr.contains("gave up after 1 attempt"), "{stderr}");
@@ -148,6 +154,31 @@ fn a_folder_that_cannot_be_made_is_an_error_before_anything_is_run() {
     let ran = test.run();
     assert_eq!((ran.code(), ran.stdout.as_str()), (Some(125), ""));
     assert!(ran.stderr.contains("cannot keep logs in file/logs"), "{}", ran.stderr);
+}
+
+/// How often a run said that it cannot log, and the reason.
+fn complaints(stderr: &str) -> Vec<&str> {
+    let complaint = "retryrun: cannot log what the command writes: ";
+    stderr.lines().filter_map(|line| line.strip_prefix(complaint)).collect()
+}
+
+#[test]
+fn a_folder_that_vanished_is_said_once_and_costs_the_command_nothing() {
+    let script = "rm -rf logs; echo out $RETRYRUN_ATTEMPT; [ $RETRYRUN_ATTEMPT = 3 ]";
+    let ran = Test::bash(&["-n2", "-d0", "--log-dir=logs"], script).run();
+    assert_eq!((ran.code(), ran.stdout.as_str()), (Some(0), "out 1\nout 2\nout 3\n"));
+    assert_eq!(complaints(&ran.stderr), ["No such file or directory"], "{}", ran.stderr);
+}
+
+#[test]
+fn a_disk_that_is_full_is_said_once_and_costs_the_command_nothing() {
+    let script = format!(
+        "{RETRYRUN} -n1 -d0 --log-dir=small/logs -- bash -c 'head -c 3000000 /dev/zero; exit 3' | wc -c; \
+         echo \"rc ${{PIPESTATUS[0]}}\"; wc -c <small/logs/attempt-1.stdout.log"
+    );
+    let Some((stdout, stderr)) = on_a_small_disk(1, &script) else { return };
+    assert_eq!(stdout, "6000000\nrc 3\n1048576\n", "{stderr}");
+    assert_eq!(complaints(&stderr), ["No space left on device"], "{stderr}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use crate::session::Session;
+use crate::session::{Session, until};
 use crate::test::RETRYRUN;
 
 #[test]
@@ -252,5 +252,23 @@ fn in_the_background_the_terminal_is_not_ours_to_change() {
             .collect();
         let [before, after] = modes[..] else { panic!("{screen}") };
         assert_eq!(after, before, "{screen}");
+    }
+}
+
+#[test]
+fn a_terminal_that_went_away_is_an_error_of_the_command_alone() {
+    // Who ignores the hang-up lives on, and what is written there fails (EIO). Where we read, we notice it at the first write.
+    for options in ["", "--idle-timeout=1h", "--log-dir=logs"] {
+        let command = "touch up; until [ -e gone ]; do sleep 0.02; done; \
+            until ! echo more; do sleep 0.02; done; touch failed; exit 0";
+        let script = format!("trap '' HUP; $R -n0 {options} bash -c '{command}'; echo $? >status");
+        let mut session = Session::script(&script);
+        until("it runs", || session.path("up").exists());
+        session.hang_up();
+        std::fs::write(session.path("gone"), "").expect("a file");
+        session.wait();
+        let status = std::fs::read_to_string(session.path("status"));
+        assert_eq!(status.expect("the script goes on"), "0\n", "{options}");
+        assert!(session.path("failed").exists(), "{options}");
     }
 }
