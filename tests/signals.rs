@@ -405,11 +405,16 @@ fn a_blocked_signal_is_unblocked_for_us_and_blocked_for_the_command() {
     );
 }
 
-/// Ours as a job of a shell, since the kernel stops nobody whom nobody could continue; and our process.
+/// Ours as a job, in a group of its own whose leader's parent lives, since the kernel stops nobody whom nobody could continue; and
+/// our process. Not bash's: its `wait -f` at times loses a job that was stopped and continued, and never ends.
 fn job(words: &[&str]) -> (Running, Process) {
-    let script = "set -m; \"$@\" & echo us $!; wait -f $!";
-    let words = [&["-c", script, "bash", RETRYRUN], words].concat();
-    let mut running = Test::of("bash", words).start();
+    let script = "import os, subprocess, sys\n\
+        job = subprocess.Popen(sys.argv[1:], preexec_fn=os.setpgrp)\n\
+        print('us', job.pid, flush=True)\n\
+        status = job.wait()\n\
+        sys.exit(status if status >= 0 else 128 - status)\n";
+    let words = [&["-c", script, RETRYRUN], words].concat();
+    let mut running = Test::of("/usr/bin/python3", words).start();
     let [us] = running.pids(["us"]);
     (running, us)
 }
