@@ -104,18 +104,12 @@ fn judge(
 ) -> Result<String, Error> {
     let command: Vec<OsString> = line.command.into_iter().map(OsString::from).collect();
     let policy = sources.layers(&command)?.resolve(mask).policy;
-    let judgement = match ending.ended_by {
-        EndedBy::Stop | EndedBy::Lost => Default::default(),
-        EndedBy::Exit
-        | EndedBy::Signal
-        | EndedBy::Timeout
-        | EndedBy::IdleTimeout
-        | EndedBy::Deadline
-        | EndedBy::SpawnError => {
-            let streams = [(Stream::Stdout, line.stdout), (Stream::Stderr, line.stderr)];
-            let matches = searches.search(policy.rules.patterns(), streams);
-            policy.rules.judge(ending, &matches).judgement
-        }
+    let judgement = if ending.ended_by.is_judged() {
+        let streams = [(Stream::Stdout, line.stdout), (Stream::Stderr, line.stderr)];
+        let matches = searches.search(policy.rules.patterns(), streams);
+        policy.rules.judge(ending, &matches).judgement
+    } else {
+        Default::default()
     };
     let answer = Answer {
         verdict: judgement.verdict,

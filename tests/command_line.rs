@@ -573,24 +573,6 @@ fn the_version_is_the_packages() {
 }
 
 #[test]
-fn the_files_that_it_comes_with_are_printed() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (kind, path) in [
-        ("man", "man/retryrun.1"),
-        ("complete-bash", "completions/retryrun.bash"),
-        ("complete-zsh", "completions/_retryrun"),
-        ("complete-fish", "completions/retryrun.fish"),
-        ("complete-elvish", "completions/retryrun.elv"),
-        ("complete-powershell", "completions/_retryrun.ps1"),
-        ("schema", "src/generate/history.schema.json"),
-        ("config", "src/generate/config.toml"),
-    ] {
-        let file = std::fs::read_to_string(root.join(path)).expect("a file of the project");
-        assert_eq!(printed(&["--generate", kind]), file);
-    }
-}
-
-#[test]
 fn modes_ask_neither_files_nor_the_environment() {
     for words in [&["-h"][..], &["--help"], &["--version"], &["--generate", "config"]] {
         let ran = Test::new(words)

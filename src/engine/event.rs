@@ -322,6 +322,20 @@ pub struct Ending {
 }
 
 impl EndedBy {
+    /// Whether rules are asked about it: we know how the command ended, or why it did not run.
+    #[must_use]
+    pub fn is_judged(self) -> bool {
+        match self {
+            EndedBy::Stop | EndedBy::Lost => false,
+            EndedBy::Exit
+            | EndedBy::Signal
+            | EndedBy::Timeout
+            | EndedBy::IdleTimeout
+            | EndedBy::Deadline
+            | EndedBy::SpawnError => true,
+        }
+    }
+
     /// Whether it was our doing.
     #[must_use]
     pub fn is_ours(self) -> bool {

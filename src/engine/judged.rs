@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::attempt::Attempt;
 use super::classify::{Hint, Ruling};
-use super::event::{AttemptEnded, EndedBy, Ending, Judgement, Kept, Usage, Verdict};
+use super::event::{AttemptEnded, Ending, Judgement, Kept, Usage, Verdict};
 use super::output::Matches;
 use super::policy::Policy;
 use super::time::{Time, to_micros};
@@ -50,17 +50,11 @@ impl Judged {
         remains: Remains,
         input_is_lost: bool,
     ) -> Judged {
-        let ruling = match ending.ended_by {
-            EndedBy::Stop | EndedBy::Lost => Ruling::default(),
-            EndedBy::Exit
-            | EndedBy::Signal
-            | EndedBy::Timeout
-            | EndedBy::IdleTimeout
-            | EndedBy::Deadline
-            | EndedBy::SpawnError => {
-                let ruling = policy.rules.judge(&ending, &remains.matches);
-                ruling.with_hint(&remains.hint).with_input(input_is_lost)
-            }
+        let ruling = if ending.ended_by.is_judged() {
+            let ruling = policy.rules.judge(&ending, &remains.matches);
+            ruling.with_hint(&remains.hint).with_input(input_is_lost)
+        } else {
+            Ruling::default()
         };
         let active = now.active.saturating_sub(attempt.started.active);
         Judged {
