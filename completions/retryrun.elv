@@ -9,7 +9,7 @@ set edit:completion:arg-completer[retryrun] = {|@words|
         var word = $words[$i]
         if $is-value {
             set is-value = $false
-        } elif (re:match '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--delay-from|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--redact|--log-format|--color|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word) {
+        } elif (re:match '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--delay-from|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--report|--report-when|--redact|--log-format|--color|--live|--on-retry|--before-attempt|--on-success|--on-give-up|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word) {
             set is-value = $true
         } elif (eq $word --) {
             edit:complete-sudo sudo (all $words[(+ $i 1)..])
@@ -68,10 +68,17 @@ set edit:completion:arg-completer[retryrun] = {|@words|
             cand --tail 'How much of the end of stderr the history keeps'
             cand --spool-limit 'Limit on the input that is kept for a replay [default: none]'
             cand --history 'When the JSON history is printed [default: failure]'
+            cand --report 'Write a report of the run to a file'
+            cand --report-when 'When reports are written [default: always]'
             cand --redact 'Write *** for what matches'
             cand --log-format 'The form of what retryrun prints [default: text]'
             cand --color 'Colours in what retryrun prints [default: auto]'
-            cand --hook-timeout 'Limit on a command of your own that retryrun runs [default: 30s]'
+            cand --live 'The status line [default: auto]'
+            cand --on-retry 'Run a command of your own as each wait begins'
+            cand --before-attempt 'Run a command of your own before each retry'
+            cand --on-success 'Run a command of your own after a success'
+            cand --on-give-up 'Run a command of your own when the run ends without success'
+            cand --hook-timeout 'Limit on a hook, and on --retry-if [default: 30s]'
             cand --leftovers 'What becomes of processes left behind [default: auto]'
             cand --process-group 'The process group of the command [default: auto]'
             cand --cgroup 'A folder in which attempts get cgroups [default: none]'
@@ -85,8 +92,6 @@ set edit:completion:arg-completer[retryrun] = {|@words|
             cand --c-locale 'Run the command with LC_ALL=C.UTF-8'
             cand -q 'Print only errors and the history'
             cand --quiet 'Print only errors and the history'
-            cand -v 'Print more, e.g. each attempt as it starts'
-            cand --verbose 'Print more, e.g. each attempt as it starts'
             cand --no-config 'Read no configuration file'
             cand --explain 'Run nothing; print settings, rules and waits'
             cand --json 'With --explain, print JSON'
@@ -95,6 +100,8 @@ set edit:completion:arg-completer[retryrun] = {|@words|
             cand --help 'Print all options'
             cand -V 'Print the version'
             cand --version 'Print the version'
+            cand -v 'Print more, e.g. each attempt as it starts'
+            cand --verbose 'Print more, e.g. each attempt as it starts'
         }
     ]
     $completions[$command]

@@ -6,7 +6,7 @@ function __retryrun_command
         set -l word $words[$i]
         if test $is_value = 1
             set is_value 0
-        else if string match -qr -- '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--delay-from|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--redact|--log-format|--color|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word
+        else if string match -qr -- '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--delay-from|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--report|--report-when|--redact|--log-format|--color|--live|--on-retry|--before-attempt|--on-success|--on-give-up|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word
             set is_value 1
         else if test "$word" = --
             string escape -- $words[(math $i + 1)..]
@@ -62,13 +62,23 @@ complete -c retryrun -n 'not __retryrun_command >/dev/null' -l spool-limit -d 'L
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l history -d 'When the JSON history is printed [default: failure]' -r -f -a "failure\t''
 always\t''
 never\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l report -d 'Write a report of the run to a file' -r -F
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l report-when -d 'When reports are written [default: always]' -r -f -a "failure\t''
+always\t''"
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l redact -d 'Write *** for what matches' -r -f
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l log-format -d 'The form of what retryrun prints [default: text]' -r -f -a "text\t''
 json\t''"
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l color -d 'Colours in what retryrun prints [default: auto]' -r -f -a "auto\t''
 always\t''
 never\t''"
-complete -c retryrun -n 'not __retryrun_command >/dev/null' -l hook-timeout -d 'Limit on a command of your own that retryrun runs [default: 30s]' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l live -d 'The status line [default: auto]' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l on-retry -d 'Run a command of your own as each wait begins' -r -f -a "(__fish_complete_command)"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l before-attempt -d 'Run a command of your own before each retry' -r -f -a "(__fish_complete_command)"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l on-success -d 'Run a command of your own after a success' -r -f -a "(__fish_complete_command)"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l on-give-up -d 'Run a command of your own when the run ends without success' -r -f -a "(__fish_complete_command)"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l hook-timeout -d 'Limit on a hook, and on --retry-if [default: 30s]' -r -f
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l leftovers -d 'What becomes of processes left behind [default: auto]' -r -f -a "auto\t''
 keep\t''
 kill\t''"
@@ -173,7 +183,6 @@ wget\t''"
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l hints -d 'Let the command say what it knows'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l c-locale -d 'Run the command with LC_ALL=C.UTF-8'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -s q -l quiet -d 'Print only errors and the history'
-complete -c retryrun -n 'not __retryrun_command >/dev/null' -s v -l verbose -d 'Print more, e.g. each attempt as it starts'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l no-config -d 'Read no configuration file'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l explain -d 'Run nothing; print settings, rules and waits'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l json -d 'With --explain, print JSON'
@@ -181,4 +190,5 @@ complete -c retryrun -n 'not __retryrun_command >/dev/null' -l classify -d 'Judg
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -s h -d 'Print the most used options, on one screen'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l help -d 'Print all options'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -s V -l version -d 'Print the version'
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -s v -l verbose -d 'Print more, e.g. each attempt as it starts'
 complete -c retryrun -x -a '(__retryrun_complete_command)'

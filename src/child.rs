@@ -22,7 +22,7 @@ use crate::streams::outputs::{Flow, Remains};
 use crate::unix::cgroup::Cgroup;
 use crate::unix::clock::timestamp;
 use crate::unix::output::Output;
-use crate::unix::process::{Watch, has_children, reap, reap_orphans, signal_group, signal_process};
+use crate::unix::process::{Watch, has_children, reap, signal_group, signal_process};
 use crate::unix::spawn::{Group, Program, SpawnError, Starting};
 use crate::unix::stop;
 use crate::unix::tree::{self, Tree};
@@ -203,7 +203,7 @@ impl Child {
         // First, since from then on another process may have its pid.
         stop::forget_target();
         let (status, usage) = reap(self.pid).unwrap_or_else(|_| lost());
-        reap_orphans(None);
+        tree.reap_orphans(None);
         let in_cgroup = self.in_cgroup();
         // A look at all processes is expensive, and mostly nothing was left.
         let leftovers = if has_children() || !in_cgroup.is_empty() {
@@ -331,7 +331,7 @@ async fn rest_ended(leader: Pid, sent: Sent, cgroup: Option<&Cgroup>, tree: &Tre
     loop {
         let in_cgroup = members_of(cgroup);
         let is_empty = tree.members(&in_cgroup).is_empty();
-        let was_busy = reap_orphans(Some(leader));
+        let was_busy = tree.reap_orphans(Some(leader));
         if is_empty && !was_busy {
             return;
         }

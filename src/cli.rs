@@ -9,7 +9,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueHint};
 
-use crate::config::settings::Settings;
+use crate::config::settings::{REPORTS, Settings};
+use crate::config::verbosity::Verbosity;
 use crate::engine::keyword::{Keyword, keywords};
 use crate::error::Error;
 
@@ -80,6 +81,12 @@ pub struct Args {
     /// Print the version
     #[arg(short = 'V', long, help_heading = MODES, action = ArgAction::Version, hide_short_help = true)]
     version: Option<bool>,
+
+    /// Print more, e.g. each attempt as it starts
+    ///
+    /// Twice: also what retryrun does itself, for whoever looks for a fault in it.
+    #[arg(id = "verbose", short = 'v', long, help_heading = REPORTS, action = ArgAction::Count)]
+    verbosity: u8,
 
     /// The command and its arguments.
     #[arg(
@@ -155,7 +162,11 @@ pub fn parse(words: Vec<OsString>) -> Result<Request, Error> {
         Ok(args) if args.needs_command() => Err(Error::Usage(
             "expected a command to run, e.g. `retryrun -- make test`; see retryrun -h".into(),
         )),
-        Ok(args) => Ok(Request::Call(Box::new(args))),
+        Ok(mut args) => {
+            args.settings.verbose =
+                (args.verbosity > 0).then(|| Verbosity::of_count(args.verbosity));
+            Ok(Request::Call(Box::new(args)))
+        }
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 Ok(Request::Print(error.render().to_string()))
@@ -185,7 +196,9 @@ fn message(error: &clap::Error) -> String {
         Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
         _ => None,
     };
+    // Dots stand behind an option that may be given more than once.
     let argument = text(ContextKind::InvalidArg).unwrap_or_default();
+    let argument = argument.trim_end_matches("...");
     let value = text(ContextKind::InvalidValue).unwrap_or_default();
     let near = text(ContextKind::SuggestedArg)
         .or_else(|| text(ContextKind::SuggestedValue))

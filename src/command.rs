@@ -2,10 +2,11 @@
 
 use std::ffi::CString;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::rc::Rc;
 
 use crate::config::environment::Environment;
 use crate::config::value::ProcessGroup;
+use crate::hook::Commands;
 use crate::streams::logs::Logs;
 use crate::streams::outputs::Plan;
 use crate::streams::stdin::Wish;
@@ -24,16 +25,14 @@ pub struct Command {
     pub cgroup: Option<PathBuf>,
     /// What is done with its streams.
     pub streams: StreamPlan,
-    /// The command that is asked before a retry.
-    pub retry_if: Option<CString>,
-    /// Limit on it.
-    pub hook_timeout: Option<Duration>,
+    /// Commands of the user's own.
+    pub hooks: Commands,
     /// Whether the command may say what it knows of its failure.
     pub hints: bool,
     /// Whether it runs in a locale in which rules on text hold.
     pub c_locale: bool,
     /// Masks secrets in text of the command's.
-    pub mask: Box<dyn Fn(&str) -> String>,
+    pub mask: Rc<dyn Fn(&str) -> String>,
 }
 
 /// What is done with the streams of the command.

@@ -2,26 +2,26 @@
 //!
 //! It alone waits for everything at once, and decides nothing.
 
+mod hooks;
+mod leaving;
 mod waiting;
 
 use std::collections::HashSet;
 use std::future::ready;
-use std::io;
 use std::time::Duration;
 
 use crate::child::{Child, Report, Trouble, cannot_make, cannot_start};
 use crate::command::{Command, StreamPlan};
 use crate::config::value::ProcessGroup;
 use crate::engine::classify::Hint;
-use crate::engine::event::{Event, Kept, Line, Record, Trigger};
+use crate::engine::event::{Event, Kept, Record, Trigger};
 use crate::engine::exit::Exit;
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
-use crate::engine::{Action, Answer, Input, Run, Sender, Sweep};
+use crate::engine::{Action, Input, Run, Sender, Sweep};
 use crate::error::{Error, reason};
 use crate::facts;
 use crate::hint::HintFile;
-use crate::hook::{End, Hook};
 use crate::leftovers::Leftovers;
 use crate::report::Sinks;
 use crate::streams::Streams;
@@ -29,24 +29,21 @@ use crate::streams::outputs::Outputs;
 use crate::streams::stdin::Stdin;
 use crate::unix::cgroup::Cgroup;
 use crate::unix::clock::{Alarm, Clock};
-use crate::unix::output::Output;
-use crate::unix::process::{own_session, reap_orphans, stopped_by};
-use crate::unix::signals::{Received, Signals, let_the_second_kill};
+use crate::unix::process::{own_session, stopped_by};
+use crate::unix::signals::{Received, Signals};
 use crate::unix::spawn::{Group, Program, SpawnError};
 use crate::unix::start::{self, Start};
 use crate::unix::stop::stop;
 use crate::unix::terminal::Terminal;
 use crate::unix::tree::{self, Tree};
-use waiting::{hook_ended, next_report, remaining, stays_stopped, swept};
+use hooks::Hooks;
+use waiting::{next_report, remaining, stays_stopped, swept};
 
 /// Signals that tell us to stop.
 const STOP_SIGNALS: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
 
 /// How long a command has to be stopped before we stop with it: one that only passes through is left alone.
 const STOPPED_FOR: Duration = Duration::from_millis(20);
-
-/// How long what is left to be written may take, once somebody tells us to stop.
-const LAST_REPORT: Duration = Duration::from_secs(2);
 
 /// Carries a run through to its end.
 ///
@@ -87,7 +84,7 @@ pub fn drive(run: Run, mut command: Command, sinks: Sinks) -> Result<Exit, Error
             warned: HashSet::new(),
             ended: None,
             leftovers: None,
-            hook: None,
+            hooks: Hooks::default(),
             hint_file: None,
             stopped: None,
         };
@@ -113,7 +110,7 @@ struct Driver {
     /// An attempt that has ended: its session, and its cgroup for what was left behind.
     ended: Option<(i32, Option<Cgroup>)>,
     leftovers: Option<Leftovers>,
-    hook: Option<Hook>,
+    hooks: Hooks,
     hint_file: Option<HintFile>,
     /// The signal that stopped the command, until it is known whether it stays so.
     stopped: Option<(Signal, Alarm)>,
@@ -146,6 +143,7 @@ impl Driver {
                 Action::Start { attempt, trigger } => answer = self.start(attempt, trigger),
                 Action::Kill(signal) => self.end(signal),
                 Action::Ask(record) => answer = self.ask(&record),
+                Action::Prepare { attempt, trigger } => answer = self.prepare(attempt, trigger),
                 Action::Sweep { which, signal } => answer = self.sweep(which, signal),
                 Action::Abandon => self.child = None,
                 Action::Tell(record) => self.tell(record),
@@ -156,10 +154,16 @@ impl Driver {
 
     /// The last record is told when all else is done.
     fn tell(&mut self, record: Record) {
-        if matches!(record.event, Event::RunStopped(_)) {
-            self.last = Some(record);
-        } else {
-            self.sinks.tell(&record, self.run.history());
+        match record.event {
+            Event::RunStopped(_) => self.last = Some(record),
+            Event::RetryPlanned(_) => {
+                self.sinks.tell(&record, self.run.history());
+                self.begin_wait(record);
+            }
+            Event::RunStarted(_)
+            | Event::AttemptStarted(_)
+            | Event::AttemptCut(_)
+            | Event::AttemptEnded(_) => self.sinks.tell(&record, self.run.history()),
         }
     }
 
@@ -209,44 +213,9 @@ impl Driver {
         Child::spawn(program, self.group, &mut self.streams, cgroup)
     }
 
-    /// Asks the user's own command whether a failure is to be retried.
-    fn ask(&mut self, record: &Record) -> Option<Input> {
-        let (Event::AttemptEnded(event), Some(command)) = (&record.event, &self.command.retry_if)
-        else {
-            return Some(Input::Answered(Answer::Retry));
-        };
-        let history = self.run.history();
-        let facts = facts::of_ended(event, history);
-        let environment = facts::among(&self.command.environment, &facts);
-        let line = serde_json::to_vec(&Line::new(&history.run_id, record)).unwrap_or_default();
-        let limits = [self.command.hook_timeout, self.run.until_deadline()];
-        let limit = limits.into_iter().flatten().min();
-        match Hook::start(command, environment, &line, limit) {
-            Ok(hook) => {
-                self.hook = Some(hook);
-                None
-            }
-            Err(error) => Some(self.answer(Err(error))),
-        }
-    }
-
-    fn answer(&mut self, end: Result<End, SpawnError>) -> Input {
-        let trouble = match end {
-            // There is no retry either way.
-            Ok(End::Exited(0) | End::Stopped) => return Input::Answered(Answer::Retry),
-            Ok(End::Exited(1 | 125)) => return Input::Answered(Answer::Stop),
-            Ok(End::Exited(code)) => format!("exit {code}"),
-            Ok(End::Killed(signal)) => signal.to_string(),
-            Ok(End::TimedOut) => "timed out".to_owned(),
-            Err(error) => error.reason,
-        };
-        self.sinks.warn(&format!("--retry-if failed, and it is retried: {trouble}"));
-        Input::Answered(Answer::Retry)
-    }
-
     fn end(&mut self, signal: Signal) {
-        if let Some(hook) = &mut self.hook {
-            return hook.end(signal);
+        if self.hooks.end_awaited(signal) {
+            return;
         }
         let Some(child) = &mut self.child else { return };
         // What it wrote, and nobody takes, is not waited for much longer.
@@ -268,65 +237,6 @@ impl Driver {
                 let reason = reason(&error);
                 self.sinks.warn(&format!("cannot end what the attempt left behind: {reason}"));
                 Some(Input::Swept { survives: false })
-            }
-        }
-    }
-
-    /// The last things of a run.
-    async fn leave(&mut self, exit: Exit) -> Exit {
-        if let Some(leftovers) = &self.leftovers {
-            leftovers.kill(&self.tree);
-        }
-        let has_changed_the_terminal = self.run.history().last_attempt().is_some_and(|last| {
-            // One that ended by itself is left to its effect.
-            last.exit_code.is_none() || last.was_cut() || self.run.was_told()
-        });
-        match &self.terminal {
-            Some(terminal) if has_changed_the_terminal => terminal.restore(),
-            Some(terminal) => terminal.take_back(),
-            None => {}
-        }
-        let exit = self.write_held(exit).await;
-        if let Some(record) = self.last.take() {
-            if self.run.history().has_failed() {
-                // What is left is to say so, which does not take long.
-                let_the_second_kill(&STOP_SIGNALS);
-            }
-            self.sinks.tell(&record, self.run.history());
-        }
-        exit
-    }
-
-    /// Writes what was held back. A reader may take its time, but whoever tells us to stop does not wait for it.
-    async fn write_held(&mut self, exit: Exit) -> Exit {
-        let written = {
-            let written = self.streams.outputs.write_held();
-            tokio::pin!(written);
-            let mut told = None;
-            loop {
-                tokio::select! {
-                    biased;
-                    Received { signal, .. } = self.signals.next() => {
-                        if STOP_SIGNALS.contains(&signal) {
-                            if told.replace(signal).is_some() {
-                                return Exit::Signal(signal);
-                            }
-                            self.alarm.set(LAST_REPORT);
-                        }
-                    }
-                    written = &mut written => break written,
-                    () = self.alarm.rings(), if told.is_some() => {
-                        return told.map_or(exit, Exit::Signal);
-                    }
-                }
-            }
-        };
-        match written {
-            Ok(()) => exit,
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Signal(Signal::PIPE),
-            Err(error) => {
-                self.trouble(&Trouble::Broken(Output::Stdout, error));
-                Exit::FAILED
             }
         }
     }
@@ -354,9 +264,10 @@ impl Driver {
                 report = next_report(self.child.as_mut(), &mut self.streams, &self.tree) => {
                     self.report(report).await;
                 }
-                end = hook_ended(self.hook.as_mut()) => {
-                    self.hook = None;
-                    return self.answer(end);
+                ended = self.hooks.next_end() => {
+                    if let Some(input) = self.hook_ended(ended) {
+                        return input;
+                    }
                 }
                 survives = swept(self.leftovers.as_mut(), &self.tree) => {
                     self.leftovers = None;
@@ -395,7 +306,7 @@ impl Driver {
     /// What the command wrote is masked before it enters a record.
     fn masked(&mut self, mut input: Input) -> Input {
         if let Input::Exited { kept, hint, matches, .. } = &mut input {
-            *matches = std::mem::take(matches).masked(&self.command.mask);
+            *matches = std::mem::take(matches).masked(&*self.command.mask);
             let said = self.hint_file.take().map(|file| file.read()).unwrap_or_default();
             // Of two that ask for a wait the one that asks for more.
             *hint = Hint { retry_after: said.retry_after.max(hint.retry_after), ..said };
@@ -430,6 +341,7 @@ impl Driver {
         let shares_the_terminal = self.group == Group::Inherited && self.terminal.is_some();
         if STOP_SIGNALS.contains(&signal) {
             self.streams.outputs.hurry();
+            self.hooks.told();
             let is_key = by_kernel && self.terminal.is_some();
             if is_key
                 && self.group != Group::Inherited
@@ -447,20 +359,19 @@ impl Driver {
             return Some(Input::Signal { signal, sender });
         }
         let Some(child) = &self.child else {
-            match &self.hook {
-                Some(hook) if !matches!(signal, Signal::CHLD | Signal::CONT) => {
-                    hook.pass_on(signal);
+            match signal {
+                Signal::CHLD => {
+                    self.tree.reap_orphans(None);
                 }
-                hook => {
-                    reap_orphans(hook.as_ref().map(Hook::pid));
-                }
+                Signal::CONT => {}
+                _ => self.hooks.pass_on(signal),
             }
             return (signal == Signal::USR1).then_some(Input::RetryNow);
         };
         // If a signal cannot be sent, the command is somebody else's, and not to be disturbed.
         match signal {
             Signal::CHLD => {
-                reap_orphans(Some(child.pid()));
+                self.tree.reap_orphans(Some(child.pid()));
                 if shares_the_terminal
                     && let Some(by) = child.running().and_then(stopped_by)
                     && let Ok(alarm) = Alarm::new()

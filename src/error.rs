@@ -29,6 +29,14 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+    /// A report cannot be written.
+    #[error("--report: cannot write {name}: {}", reason(source))]
+    Report {
+        /// The report as users know it.
+        name: String,
+        /// Why it failed.
+        source: io::Error,
+    },
     /// The system refused what supervising needs.
     #[error("cannot {action}: {}", reason(source))]
     System {
@@ -70,9 +78,11 @@ impl Error {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Error::Usage(_) | Error::Config(_) | Error::File { .. } | Error::System { .. } => {
-                Exit::FAILED
-            }
+            Error::Usage(_)
+            | Error::Config(_)
+            | Error::File { .. }
+            | Error::Report { .. }
+            | Error::System { .. } => Exit::FAILED,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 
 use crate::config::environment::{Environment, FACTS};
-use crate::engine::event::{AttemptEnded, Trigger};
+use crate::engine::event::{AttemptEnded, Outcome, Trigger};
 use crate::engine::history::History;
 use crate::engine::signal::Signal;
 
@@ -45,13 +45,53 @@ pub fn of_ended(event: &AttemptEnded, history: &History) -> Vec<CString> {
     entries(facts)
 }
 
+/// The facts of a wait that begins.
+#[must_use]
+pub fn of_wait(history: &History) -> Vec<CString> {
+    let mut facts = of_run(history);
+    let delay = history.last_attempt().and_then(|last| last.next_delay).unwrap_or_default();
+    facts.push(("RETRYRUN_NEXT_DELAY", delay.as_secs_f64().to_string()));
+    entries(facts)
+}
+
+/// The facts of a run that is over.
+#[must_use]
+pub fn of_end(history: &History) -> Vec<CString> {
+    let mut facts = of_run(history);
+    facts.push(("RETRYRUN_OUTCOME", history.outcome.map_or("", Outcome::name).to_owned()));
+    facts.push(("RETRYRUN_MESSAGE", history.message.clone().unwrap_or_default()));
+    entries(facts)
+}
+
+/// The entry that tells a hook which one it is.
+#[must_use]
+pub fn of_hook(name: &str) -> CString {
+    entry("RETRYRUN_HOOK", name)
+}
+
+/// The entry that tells which run it is.
+#[must_use]
+pub fn of_run_id(history: &History) -> CString {
+    entry(RUN_ID, &history.run_id)
+}
+
+const RUN_ID: &str = "RETRYRUN_RUN_ID";
+
+fn of_run(history: &History) -> Vec<Fact> {
+    let mut facts = common(history.last_number(), history.max_attempts(), history);
+    if let Some(last) = history.last_attempt() {
+        facts.extend(of_last(last.exit_code, last.signal, last.reason.as_deref()));
+    }
+    facts
+}
+
 type Fact = (&'static str, String);
 
 fn common(attempt: u64, max_attempts: Option<u64>, history: &History) -> Vec<Fact> {
     let mut facts = vec![
         ("RETRYRUN_ATTEMPT", attempt.to_string()),
         ("RETRYRUN_MAX_ATTEMPTS", max_attempts.map_or(String::new(), |max| max.to_string())),
-        ("RETRYRUN_RUN_ID", history.run_id.clone()),
+        (RUN_ID, history.run_id.clone()),
     ];
     if let Some(deadline) = history.policy.deadline {
         let at = history.started_at.as_duration().saturating_add(deadline);
@@ -71,6 +111,9 @@ fn of_last(exit_code: Option<i32>, signal: Option<Signal>, reason: Option<&str>)
 }
 
 fn entries(facts: Vec<Fact>) -> Vec<CString> {
-    let entries = facts.into_iter().map(|(name, value)| CString::new(format!("{name}={value}")));
-    entries.map(|entry| entry.expect("no fact holds a zero byte")).collect()
+    facts.into_iter().map(|(name, value)| entry(name, &value)).collect()
+}
+
+fn entry(name: &str, value: &str) -> CString {
+    CString::new(format!("{name}={value}")).expect("no fact holds a zero byte")
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::process::Pid;
 
 use crate::engine::ExitStatus;
+use crate::engine::keyword::keywords;
 use crate::engine::signal::Signal;
 use crate::error::Error;
 use crate::unix::clock::Alarm;
@@ -20,8 +21,57 @@ use crate::unix::spawn::{Group, Program, SpawnError, Starting};
 /// Time from the signal that ends it to SIGKILL.
 const GRACE: Duration = Duration::from_secs(1);
 
+keywords! {
+    /// When a hook is run. The names are those of its options.
+    Kind {
+        /// Asked before a retry.
+        RetryIf = "retry-if",
+        /// As each wait begins, beside it.
+        OnRetry = "on-retry",
+        /// Before each attempt but the first.
+        BeforeAttempt = "before-attempt",
+        /// After a success.
+        OnSuccess = "on-success",
+        /// When the run ends without success.
+        OnGiveUp = "on-give-up",
+    }
+}
+
+/// The commands of the user's own, where there are any.
+#[derive(Default)]
+pub struct Commands {
+    /// For [`Kind::RetryIf`].
+    pub retry_if: Option<CString>,
+    /// For [`Kind::OnRetry`].
+    pub on_retry: Option<CString>,
+    /// For [`Kind::BeforeAttempt`].
+    pub before_attempt: Option<CString>,
+    /// For [`Kind::OnSuccess`].
+    pub on_success: Option<CString>,
+    /// For [`Kind::OnGiveUp`].
+    pub on_give_up: Option<CString>,
+    /// Limit on each.
+    pub timeout: Option<Duration>,
+}
+
+impl Commands {
+    /// The command of a kind.
+    #[must_use]
+    pub fn of(&self, kind: Kind) -> Option<&CStr> {
+        let command = match kind {
+            Kind::RetryIf => &self.retry_if,
+            Kind::OnRetry => &self.on_retry,
+            Kind::BeforeAttempt => &self.before_attempt,
+            Kind::OnSuccess => &self.on_success,
+            Kind::OnGiveUp => &self.on_give_up,
+        };
+        command.as_deref()
+    }
+}
+
 /// A hook that runs: a shell, in a group of its own.
 pub struct Hook {
+    kind: Kind,
     pid: Pid,
     starting: Option<Starting>,
     watch: Watch,
@@ -61,6 +111,7 @@ impl Hook {
     /// # Errors
     /// A lack of processes, memory or descriptors.
     pub fn start(
+        kind: Kind,
         command: &CStr,
         environment: Vec<&CStr>,
         input: &[u8],
@@ -83,12 +134,19 @@ impl Hook {
             alarm.set(limit);
         }
         Ok(Hook {
+            kind,
             pid,
             starting: Some(starting),
             watch: Watch::new(pid),
             alarm,
             stage: Stage::Running,
         })
+    }
+
+    /// When it is run.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Its process, which is not to be reaped by others.
@@ -120,8 +178,10 @@ impl Hook {
     }
 
     async fn over(&mut self) -> Result<End, SpawnError> {
-        // What it started is ended with it; the zombie still keeps the group's number.
-        let _nobody_left = signal_group(self.pid, Signal::KILL);
+        if self.stage != Stage::Running {
+            // What is told to end is told with all that it started; the zombie still keeps the group's number.
+            let _nobody_left = signal_group(self.pid, Signal::KILL);
+        }
         let status = reap(self.pid).map(|(status, _)| status);
         if let Some(starting) = self.starting.take() {
             starting.executed(c"/bin/sh").await?;

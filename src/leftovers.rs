@@ -1,6 +1,6 @@
-//! Processes that an attempt left behind: ends them, first with a signal that they can obey.
+//! Processes that an attempt, or hooks, left behind: ends them, first with a signal that they can obey.
 //!
-//! Which of them is the run's decision.
+//! Which of an attempt's is the run's decision.
 
 use std::io;
 use std::time::Duration;
@@ -11,7 +11,6 @@ use crate::engine::Sweep;
 use crate::engine::signal::Signal;
 use crate::unix::cgroup::Cgroup;
 use crate::unix::clock::Alarm;
-use crate::unix::process::reap_orphans;
 use crate::unix::tree::{Member, Tree};
 
 /// Time from the first signal to SIGKILL.
@@ -25,12 +24,18 @@ const LOOKS: u32 = 100;
 
 /// Leftovers that are to end.
 pub struct Leftovers {
-    which: Sweep,
+    of: Of,
     signal: Signal,
-    session: i32,
-    cgroup: Option<Cgroup>,
     alarm: Alarm,
     stage: Stage,
+}
+
+/// Who left them.
+enum Of {
+    /// An attempt whose command ran in a session and, maybe, in a cgroup.
+    Attempt { which: Sweep, session: i32, cgroup: Option<Cgroup> },
+    /// The hooks of the run.
+    Hooks,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +57,17 @@ impl Leftovers {
         session: i32,
         cgroup: Option<Cgroup>,
     ) -> io::Result<Leftovers> {
-        Ok(Leftovers { which, signal, session, cgroup, alarm: Alarm::new()?, stage: Stage::Untold })
+        let of = Of::Attempt { which, session, cgroup };
+        Ok(Leftovers { of, signal, alarm: Alarm::new()?, stage: Stage::Untold })
+    }
+
+    /// All that hooks have started, with those that run.
+    ///
+    /// # Errors
+    /// Descriptors are lacking.
+    pub fn of_hooks() -> io::Result<Leftovers> {
+        let (of, signal) = (Of::Hooks, Signal::TERM);
+        Ok(Leftovers { of, signal, alarm: Alarm::new()?, stage: Stage::Untold })
     }
 
     /// Waits until they have ended; answers whether something survives. May be cancelled and called again; to be called again
@@ -61,7 +76,7 @@ impl Leftovers {
         loop {
             let members = self.members(tree);
             if members.is_empty() {
-                if !reap_orphans(None) {
+                if !tree.reap_orphans(None) {
                     return false;
                 }
                 // Something died as we looked, and may have forked.
@@ -90,25 +105,35 @@ impl Leftovers {
 
     /// Ends them at once, as far as it goes: the run ends, and they were being ended.
     pub fn kill(&self, tree: &Tree) {
-        tree.kill(&self.in_cgroup(), |member| self.is_meant(member));
-    }
-
-    fn members(&self, tree: &Tree) -> Vec<Member> {
-        let mut members = tree.members(&self.in_cgroup());
-        members.retain(|member| self.is_meant(member));
-        members
-    }
-
-    fn is_meant(&self, member: &Member) -> bool {
-        match self.which {
-            Sweep::All => true,
-            Sweep::Session => member.session == self.session,
+        match &self.of {
+            Of::Attempt { which, session, cgroup } => {
+                tree.kill(&in_cgroup(cgroup), |member| is_meant(*which, *session, member));
+            }
+            Of::Hooks => send(&tree.of_hooks(), Signal::KILL),
         }
     }
 
-    fn in_cgroup(&self) -> Vec<i32> {
-        self.cgroup.as_ref().map(Cgroup::members).unwrap_or_default()
+    fn members(&self, tree: &Tree) -> Vec<Member> {
+        match &self.of {
+            Of::Attempt { which, session, cgroup } => {
+                let mut members = tree.members(&in_cgroup(cgroup));
+                members.retain(|member| is_meant(*which, *session, member));
+                members
+            }
+            Of::Hooks => tree.of_hooks(),
+        }
     }
+}
+
+fn is_meant(which: Sweep, session: i32, member: &Member) -> bool {
+    match which {
+        Sweep::All => true,
+        Sweep::Session => member.session == session,
+    }
+}
+
+fn in_cgroup(cgroup: &Option<Cgroup>) -> Vec<i32> {
+    cgroup.as_ref().map(Cgroup::members).unwrap_or_default()
 }
 
 fn send(members: &[Member], signal: Signal) {

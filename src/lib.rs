@@ -6,11 +6,13 @@
 //! look for, and [`classify`] asks them about endings of elsewhere. [`redact`] masks secrets; [`generate`] holds the files that
 //! come with the program; [`error`] is what can go wrong with retryrun itself.
 
+pub mod bundle;
 pub mod child;
 pub mod classify;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod destination;
 pub mod driver;
 pub mod engine;
 pub mod error;
@@ -28,15 +30,20 @@ pub mod unix;
 use std::ffi::{CString, OsString};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::rc::Rc;
 
 use tracing_subscriber::filter::LevelFilter;
 
+use bundle::{Bundle, Parts};
 use classify::Failure;
 use cli::{Args, Request};
 use command::{Command, StreamPlan};
 use config::environment::Environment;
+use config::report::{Format, Place, ReportWhen};
 use config::value::{Color, HistoryWhen, LogFormat, Pattern, StdinMode, StdoutMode};
-use config::{Call, Reporting, Resolved, Sources, Streaming, TextRules, explain};
+use config::verbosity::Verbosity;
+use config::{Call, Hooks, Reporting, Resolved, Sources, Streaming, TextRules, explain};
 use engine::Run;
 use engine::event::RunStarted;
 use engine::exit::Exit;
@@ -46,7 +53,9 @@ use redact::Redactor;
 use report::Sinks;
 use report::json::HistoryPrinter;
 use report::log::{Log, Options};
+use report::stream::EventStream;
 use report::text::{harmless, harmless_json};
+use report::whole::WholeReport;
 use streams::logs::Logs;
 use streams::outputs::Plan;
 use streams::stdin::Wish;
@@ -179,8 +188,12 @@ fn execute(
             Error::Usage(format!("a word of the command holds a zero byte: {:?}", error.into_vec()))
         })
     });
-    let sinks = sinks(&resolved.reporting, &environment);
+    let mask: Rc<dyn Fn(&str) -> String> = Rc::new(move |text| redactor.mask(text));
+    let mut sinks = Sinks::default();
+    add_reports(&mut sinks, &resolved.reporting, &*mask)?;
+    add_lines(&mut sinks, &resolved.reporting, &environment);
     let streams = streams(&resolved, &identity.run_id)?;
+    add_bundles(&mut sinks, &resolved, &streams, &identity.run_id, &environment, &mask)?;
     let command = Command {
         words: words.collect::<Result<_, _>>()?,
         shown_name: shown.into_iter().next().unwrap_or_default(),
@@ -188,11 +201,10 @@ fn execute(
         process_group: resolved.supervision.process_group,
         cgroup: resolved.supervision.cgroup,
         streams,
-        retry_if: resolved.supervision.retry_if.map(hook::command).transpose()?,
-        hook_timeout: resolved.supervision.hook_timeout,
+        hooks: hooks(resolved.supervision.hooks)?,
         hints: resolved.supervision.hints,
         c_locale: resolved.supervision.c_locale,
-        mask: Box::new(move |text| redactor.mask(text)),
+        mask,
     };
     if let Some(folder) = &command.cgroup {
         cgroup::check(folder).map_err(|source| Error::File {
@@ -210,6 +222,8 @@ fn streams(resolved: &Resolved, run_id: &str) -> Result<StreamPlan, Error> {
     const DEFAULT_TAIL: u64 = 4096;
     let Streaming { stdin, stdout, log_dir, delay_from, tail, spool_limit } = &resolved.streaming;
     let policy = &resolved.policy;
+    // A bundle has the logs of all attempts, be it where --log-dir says or in its own folder.
+    let log_dir = log_dir.as_ref().or_else(|| bundles(&resolved.reporting).next());
     let reads_both = policy.idle_timeout.is_some() || log_dir.is_some() || delay_from.is_some();
     let holds_stdout = *stdout == StdoutMode::Final;
     let stdin = match stdin {
@@ -241,20 +255,99 @@ fn streams(resolved: &Resolved, run_id: &str) -> Result<StreamPlan, Error> {
         patterns,
         delay_from: delay_from.as_ref().map(|delay_from| delay_from.regex().to_owned()),
     };
-    let logs = log_dir.as_ref().map(|folder| {
+    let logs = log_dir.map(|folder| {
         let fail = |source| Error::File { action: "keep logs in", path: folder.clone(), source };
+        if resolved.streaming.log_dir.is_none() {
+            bundle::create_folder(folder).map_err(fail)?;
+        }
         Logs::open(folder, run_id).map_err(fail)
     });
     Ok(StreamPlan { stdin, spool_limit: *spool_limit, outputs, logs: logs.transpose()? })
 }
 
-fn sinks(reporting: &Reporting, environment: &Environment) -> Sinks {
-    let filter = match (reporting.quiet, reporting.verbose) {
-        (true, _) => LevelFilter::ERROR,
-        (false, true) => LevelFilter::DEBUG,
-        (false, false) => LevelFilter::INFO,
+fn hooks(hooks: Hooks) -> Result<hook::Commands, Error> {
+    let command = |text: Option<String>| text.map(hook::command).transpose();
+    Ok(hook::Commands {
+        retry_if: command(hooks.retry_if)?,
+        on_retry: command(hooks.on_retry)?,
+        before_attempt: command(hooks.before_attempt)?,
+        on_success: command(hooks.on_success)?,
+        on_give_up: command(hooks.on_give_up)?,
+        timeout: hooks.timeout,
+    })
+}
+
+/// Opens what reports are written to: before anything of ours is, whose descriptor could be taken for one that we were given.
+fn add_reports(
+    sinks: &mut Sinks,
+    reporting: &Reporting,
+    mask: &dyn Fn(&str) -> String,
+) -> Result<(), Error> {
+    let when_failed = reporting.report_when == ReportWhen::Failure;
+    for report in &reporting.reports {
+        let name = mask(&report.to_string());
+        let fail = |source| Error::Report { name: name.clone(), source };
+        let destination = destination::open(report).map_err(fail)?;
+        let render = match report.format {
+            Format::Json | Format::Markdown | Format::Html | Format::Junit => report::json::render,
+            Format::Ndjson => {
+                sinks.add_report(name, Box::new(EventStream { destination, when_failed }));
+                continue;
+            }
+            Format::Bundle => continue,
+        };
+        sinks.add_report(name, Box::new(WholeReport { render, destination, when_failed }));
+    }
+    Ok(())
+}
+
+fn bundles(reporting: &Reporting) -> impl Iterator<Item = &PathBuf> {
+    reporting.reports.iter().filter_map(|report| match (report.format, &report.place) {
+        (Format::Bundle, Place::Path(path)) => Some(path),
+        _ => None,
+    })
+}
+
+fn add_bundles(
+    sinks: &mut Sinks,
+    resolved: &Resolved,
+    streams: &StreamPlan,
+    run_id: &str,
+    environment: &Environment,
+    mask: &Rc<dyn Fn(&str) -> String>,
+) -> Result<(), Error> {
+    let Some(logs) = streams.logs.as_ref().map(Logs::folder) else { return Ok(()) };
+    for (index, path) in bundles(&resolved.reporting).enumerate() {
+        let name = mask(&format!("bundle:{}", path.display()));
+        let parts = Parts {
+            policy: explain::json(resolved),
+            environment,
+            mask: mask.clone(),
+            when_failed: resolved.reporting.report_when == ReportWhen::Failure,
+        };
+        let has_the_logs = index == 0 && resolved.streaming.log_dir.is_none();
+        let open = || {
+            if has_the_logs {
+                return Bundle::open(logs.to_owned(), logs.to_owned(), None, parts);
+            }
+            bundle::create_folder(path)?;
+            let taken = Logs::open(path, run_id)?;
+            Bundle::open(taken.folder().to_owned(), logs.to_owned(), Some(taken), parts)
+        };
+        let bundle = open().map_err(|source| Error::Report { name: name.clone(), source })?;
+        sinks.add_report(name, Box::new(bundle));
+    }
+    Ok(())
+}
+
+/// What is written to stderr.
+fn add_lines(sinks: &mut Sinks, reporting: &Reporting, environment: &Environment) {
+    let filter = match reporting.verbose {
+        _ if reporting.quiet => LevelFilter::ERROR,
+        Verbosity::USUAL => LevelFilter::INFO,
+        Verbosity::MORE => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
     };
-    let mut sinks = Sinks::default();
     sinks.add(Log::new(
         Stderr::default(),
         Options {
@@ -271,7 +364,6 @@ fn sinks(reporting: &Reporting, environment: &Environment) -> Sinks {
             filter,
         });
     }
-    sinks
 }
 
 fn is_coloured(color: Color, environment: &Environment) -> bool {

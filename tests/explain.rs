@@ -41,9 +41,13 @@ fn the_json_form_is_one_line_with_everything() {
 {"name":"exit_code","value":["timeout=75"],"origin":"flag --exit-code"},
 {"name":"leftovers","value":"auto","origin":"built in"},
 {"name":"retry_if","value":null,"origin":"built in"},
+{"name":"on_retry","value":null,"origin":"built in"},
+{"name":"before_attempt","value":null,"origin":"built in"},
+{"name":"on_success","value":null,"origin":"built in"},
+{"name":"on_give_up","value":null,"origin":"built in"},
+{"name":"hook_timeout","value":30.0,"origin":"built in"},
 {"name":"hints","value":false,"origin":"built in"},
 {"name":"c_locale","value":false,"origin":"built in"},
-{"name":"hook_timeout","value":30.0,"origin":"built in"},
 {"name":"process_group","value":"auto","origin":"built in"},
 {"name":"cgroup","value":null,"origin":"built in"},
 {"name":"stdin","value":"auto","origin":"built in"},
@@ -53,11 +57,14 @@ fn the_json_form_is_one_line_with_everything() {
 {"name":"tail","value":null,"origin":"built in"},
 {"name":"spool_limit","value":null,"origin":"built in"},
 {"name":"history","value":"failure","origin":"built in"},
+{"name":"report","value":[],"origin":"built in"},
+{"name":"report_when","value":"always","origin":"built in"},
 {"name":"redact","value":[],"origin":"built in"},
 {"name":"quiet","value":false,"origin":"built in"},
 {"name":"verbose","value":false,"origin":"built in"},
 {"name":"log_format","value":"text","origin":"built in"},
-{"name":"color","value":"auto","origin":"built in"}],
+{"name":"color","value":"auto","origin":"built in"},
+{"name":"live","value":"auto","origin":"built in"}],
 "rules":[
 {"rule":"75 & !timeout","verdict":"transient","reason":"busy","origin":"flag --retry-on"},
 {"rule":"any","verdict":"permanent","reason":"unlisted","origin":"flag --retry-on"},
@@ -84,39 +91,46 @@ otherwise = \"retry\"
     let ran = test.file("c.toml", content).env("RETRYRUN_REDACT", "a[0-9]\nb[0-9]").run();
     let expected = "\
 Settings:
-  policy         fetch          built in, defined c.toml:1
-  retries        2              flag --retries
-  deadline       none           built in
-  timeout        0.5s           flag --timeout
-  idle_timeout   none           built in
-  kill_after     5s             built in
-  stop_signal    SIGTERM        built in
-  healthy_after  none           built in
-  consecutive    1              built in
-  delays         1s,1m 30s      policy fetch (c.toml:1)
-  max_delay      5m             built in
-  jitter         none           built in
-  seed           1              flag --seed
-  exit_code      none           built in
-  leftovers      auto           built in
-  retry_if       none           built in
-  hints          false          built in
-  c_locale       false          built in
-  hook_timeout   30s            built in
-  process_group  auto           built in
-  cgroup         none           built in
-  stdin          auto           built in
-  stdout         stream         built in
-  log_dir        none           built in
-  delay_from     none           built in
-  tail           none           built in
-  spool_limit    none           built in
-  history        failure        built in
-  redact         a[0-9] b[0-9]  environment RETRYRUN_REDACT
-  quiet          false          built in
-  verbose        false          built in
-  log_format     text           built in
-  color          auto           built in
+  policy          fetch          built in, defined c.toml:1
+  retries         2              flag --retries
+  deadline        none           built in
+  timeout         0.5s           flag --timeout
+  idle_timeout    none           built in
+  kill_after      5s             built in
+  stop_signal     SIGTERM        built in
+  healthy_after   none           built in
+  consecutive     1              built in
+  delays          1s,1m 30s      policy fetch (c.toml:1)
+  max_delay       5m             built in
+  jitter          none           built in
+  seed            1              flag --seed
+  exit_code       none           built in
+  leftovers       auto           built in
+  retry_if        none           built in
+  on_retry        none           built in
+  before_attempt  none           built in
+  on_success      none           built in
+  on_give_up      none           built in
+  hook_timeout    30s            built in
+  hints           false          built in
+  c_locale        false          built in
+  process_group   auto           built in
+  cgroup          none           built in
+  stdin           auto           built in
+  stdout          stream         built in
+  log_dir         none           built in
+  delay_from      none           built in
+  tail            none           built in
+  spool_limit     none           built in
+  history         failure        built in
+  report          none           built in
+  report_when     always         built in
+  redact          a[0-9] b[0-9]  environment RETRYRUN_REDACT
+  quiet           false          built in
+  verbose         false          built in
+  log_format      text           built in
+  color           auto           built in
+  live            auto           built in
 
 Rules, the first that holds decides:
   22   permanent (gone)       policy fetch (c.toml:1)

@@ -82,12 +82,12 @@ fn silence_ends_an_attempt() {
 #[test]
 fn either_stream_breaks_the_silence() {
     for stream in ["1", "2"] {
-        let script = format!("for i in {{1..6}}; do sleep 0.5; echo $i >&{stream}; done");
-        let result = Test::bash(&["-n0", "--idle-timeout=2.5"], &script).run();
+        let script = format!("for i in {{1..12}}; do sleep 0.5; echo $i >&{stream}; done");
+        let result = Test::bash(&["-n0", "--idle-timeout=5"], &script).run();
         assert_eq!(result.code(), Some(0), "{}", result.stderr);
     }
     let (out, _) = ran(
-        "$R -n0 --idle-timeout=2.5 bash -c 'for i in {1..6}; do sleep 0.5; echo $i >&2; done' >&-; echo $?",
+        "$R -n0 --idle-timeout=5 bash -c 'for i in {1..12}; do sleep 0.5; echo $i >&2; done' >&-; echo $?",
     );
     assert_eq!(out, "0\n");
 }

@@ -270,6 +270,7 @@ proptest! {
             Action::Start { .. }
             | Action::Kill(_)
             | Action::Ask(_)
+            | Action::Prepare { .. }
             | Action::Sweep { .. }
             | Action::Abandon => None,
         };

@@ -444,11 +444,11 @@ fn a_stop_stops_both_and_both_go_on() {
 #[test]
 fn the_time_in_which_we_are_stopped_is_not_the_attempts() {
     let actor = actor();
-    let (mut running, us) = job(&["-n0", "-t3", "--", &actor, "pid=leader", "sleep"]);
+    let (mut running, us) = job(&["-n0", "-t8", "--", &actor, "pid=leader", "sleep"]);
     let [leader] = running.pids(["leader"]);
     tell(&us, Signal::TSTP);
     us.wait_for_state("T");
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(8));
     tell(&us, Signal::CONT);
     leader.wait_for_state("S");
     running.stderr_with("reached its timeout after");

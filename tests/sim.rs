@@ -48,6 +48,7 @@ pub(crate) fn default_policy() -> Policy {
         stop_signal: Signal::TERM,
         rules: Rules::new(Vec::new()),
         retry_if: None,
+        before_attempt: false,
         exit_codes: [].into_iter().collect(),
     }
 }
@@ -183,6 +184,8 @@ pub(crate) enum Happening {
     OutputStalled,
     /// Somebody wants the next attempt now.
     RetryNow,
+    /// Somebody stops the run.
+    Stop,
     /// The machine sleeps: time passes, but not for whoever runs on it.
     Sleep(Duration),
 }
@@ -274,6 +277,11 @@ impl Script {
     pub(crate) fn asking(mut self, answer: Answer) -> Script {
         self.answer = answer;
         self.policy(|policy| policy.retry_if = Some("flag --retry-if".to_owned()))
+    }
+
+    /// Something of the user's is done before each attempt but the first.
+    pub(crate) fn preparing(self) -> Script {
+        self.policy(|policy| policy.before_attempt = true)
     }
 
     /// What is left behind does not die.

@@ -15,7 +15,7 @@ use super::{KeyNames, key_names};
 use crate::error::Error;
 
 /// What the command is told, and what an outer run told us: never settings.
-pub const FACTS: [&str; 8] = [
+pub const FACTS: [&str; 12] = [
     "RETRYRUN_ATTEMPT",
     "RETRYRUN_MAX_ATTEMPTS",
     "RETRYRUN_RUN_ID",
@@ -24,10 +24,24 @@ pub const FACTS: [&str; 8] = [
     "RETRYRUN_LAST_SIGNAL",
     "RETRYRUN_LAST_REASON",
     "RETRYRUN_HINT_FILE",
+    "RETRYRUN_HOOK",
+    "RETRYRUN_NEXT_DELAY",
+    "RETRYRUN_OUTCOME",
+    "RETRYRUN_MESSAGE",
 ];
 
 /// Settings that an outer run's environment gives to the outer run alone: its reports are not ours.
-const NOT_INHERITED: [&str; 4] = ["history", "exit_code", "log_dir", "retry_if"];
+const NOT_INHERITED: [&str; 9] = [
+    "history",
+    "exit_code",
+    "log_dir",
+    "report",
+    "retry_if",
+    "on_retry",
+    "before_attempt",
+    "on_success",
+    "on_give_up",
+];
 
 /// The environment, entry by entry.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::resolve::{Resolved, Row, TextRules};
+use super::resolved::{Resolved, Row, TextRules};
 use crate::engine::classify::PlacedRule;
 use crate::engine::event::Verdict;
 use crate::engine::policy::{Policy, Retries};

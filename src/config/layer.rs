@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::file::BUILT_IN;
 use super::settings::Settings;
 use super::value::Seconds;
+use super::verbosity::Verbosity;
 use crate::engine::classify::{PlacedRule, Rule};
 use crate::engine::event::Verdict;
 use crate::engine::policy::Retries;
@@ -234,6 +235,7 @@ impl Layer {
         let rules = self.rules.is_some();
         let both = |a: bool, b: bool, keys| (a && b).then_some(keys);
         let on = |value: Option<bool>| value == Some(true);
+        let is_verbose = settings.verbose.is_some_and(|verbose| verbose > Verbosity::USUAL);
         both(settings.retries.is_some(), settings.attempts.is_some(), ("retries", "attempts"))
             .or(both(delays, settings.delay.is_some(), ("delays", "delay")))
             .or(both(delays, settings.backoff.is_some(), ("delays", "backoff")))
@@ -241,7 +243,7 @@ impl Layer {
             .or(both(rules, settings.success_on.is_some(), ("rules", "success_on")))
             .or(both(rules, settings.stop_on.is_some(), ("rules", "stop_on")))
             .or(both(rules, settings.retry_on.is_some(), ("rules", "retry_on")))
-            .or(both(on(settings.quiet), on(settings.verbose), ("quiet", "verbose")))
+            .or(both(on(settings.quiet), is_verbose, ("quiet", "verbose")))
             .or(both(settings.config.is_some(), on(settings.no_config), ("config", "no_config")))
     }
 }

@@ -10,9 +10,12 @@ pub mod explain;
 mod file;
 pub mod layer;
 mod presets;
+pub mod report;
 mod resolve;
+mod resolved;
 pub mod settings;
 pub mod value;
+pub mod verbosity;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -29,7 +32,7 @@ use environment::Environment;
 use file::File;
 use layer::{Layer, Source};
 pub use presets::names as built_in_policies;
-pub use resolve::{Reporting, Resolved, Row, Streaming, TextRules};
+pub use resolved::{Hooks, Reporting, Resolved, Row, Streaming, Supervision, TextRules};
 use settings::Settings;
 use value::Pattern;
 

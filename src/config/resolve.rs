@@ -8,11 +8,14 @@ use serde_json::Value;
 
 use super::catalogue::{Chosen, Stack};
 use super::layer::{Layer, Place, Source};
+use super::report::{Report, ReportWhen};
+use super::resolved::{Hooks, Reporting, Resolved, Row, Streaming, Supervision, TextRules};
 use super::settings::Settings;
 use super::value::{
-    Color, DelayFrom, HistoryWhen, LogFormat, Multiplier, Pattern, ProcessGroup, Seconds, Seed,
-    Size, StdinMode, StdoutMode,
+    Color, DelayFrom, HistoryWhen, Live, LogFormat, Multiplier, Pattern, ProcessGroup, Seconds,
+    Seed, Size, StdinMode, StdoutMode,
 };
+use super::verbosity::Verbosity;
 use crate::engine::backoff::{Backoff, Jitter, Shape, Waits};
 use crate::engine::classify::{PlacedRule, Rules};
 use crate::engine::policy::{Attempts, Consecutive, Leftovers, Policy, Retries};
@@ -20,106 +23,6 @@ use crate::engine::signal::Signal;
 
 /// What a setting is called that nobody set.
 const BUILT_IN: &str = super::file::BUILT_IN;
-
-const QUIET: Switch = ("quiet", |settings| settings.quiet);
-const VERBOSE: Switch = ("verbose", |settings| settings.verbose);
-
-/// A switch by its key, and how to read it.
-type Switch = (&'static str, fn(&Settings) -> Option<bool>);
-
-/// Everything that a call comes to.
-#[derive(Debug)]
-pub struct Resolved {
-    /// The policy for the engine.
-    pub policy: Policy,
-    /// How the command is held.
-    pub supervision: Supervision,
-    /// What is done with its streams.
-    pub streaming: Streaming,
-    /// How we report.
-    pub reporting: Reporting,
-    /// Every setting in effect, for people.
-    pub rows: Vec<Row>,
-    /// What the chosen policy says of itself.
-    pub docs: Option<String>,
-    /// Which output the rules on text are for.
-    pub text_rules: TextRules,
-}
-
-/// Which output rules with regular expressions are for. The words are those of `--explain`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TextRules {
-    /// There are none: nothing has to be read for rules.
-    None,
-    /// Any but a terminal: only a policy that the command's words chose asks for it, which must cost a person nothing.
-    NoTerminal,
-    /// Any.
-    All,
-}
-
-/// How the command is held.
-#[derive(Clone, Debug)]
-pub struct Supervision {
-    /// The command that is asked before a retry.
-    pub retry_if: Option<String>,
-    /// Whether the command may say what it knows.
-    pub hints: bool,
-    /// Whether it runs in a locale in which rules on text hold.
-    pub c_locale: bool,
-    /// Limit on commands of the user's own.
-    pub hook_timeout: Option<Duration>,
-    /// Where it stands among the other processes.
-    pub process_group: ProcessGroup,
-    /// The folder in which each attempt gets a cgroup.
-    pub cgroup: Option<PathBuf>,
-}
-
-/// What is done with the command's streams.
-#[derive(Clone, Debug)]
-pub struct Streaming {
-    /// What it reads.
-    pub stdin: StdinMode,
-    /// Where its stdout goes.
-    pub stdout: StdoutMode,
-    /// The folder for what each attempt writes.
-    pub log_dir: Option<PathBuf>,
-    /// How a wait that the output asks for is found.
-    pub delay_from: Option<DelayFrom>,
-    /// How much of the end of stderr is kept; none is not said.
-    pub tail: Option<u64>,
-    /// Limit on the input that is kept.
-    pub spool_limit: Option<u64>,
-}
-
-/// How we report.
-#[derive(Clone, Debug)]
-pub struct Reporting {
-    /// When the history is printed.
-    pub history: HistoryWhen,
-    /// Print none of our lines.
-    pub quiet: bool,
-    /// Print more of them.
-    pub verbose: bool,
-    /// Their form.
-    pub log_format: LogFormat,
-    /// Their colours.
-    pub color: Color,
-}
-
-/// A setting in effect.
-#[derive(Clone, Debug, Serialize)]
-pub struct Row {
-    /// Its key.
-    pub name: &'static str,
-    /// Its value; durations are seconds.
-    pub value: Value,
-    /// Where it is from.
-    pub origin: String,
-    /// Its value for people.
-    #[serde(skip)]
-    pub text: String,
-}
 
 struct Resolver<'a> {
     layers: &'a [Layer],
@@ -155,6 +58,9 @@ pub(super) fn resolve(
         retry_if: resolver
             .pick("retry_if", |settings| settings.retry_if.clone())
             .map(|(_, _, origin)| origin),
+        before_attempt: resolver
+            .pick("before_attempt", |settings| settings.before_attempt.clone())
+            .is_some(),
         exit_codes: resolver
             .list("exit_code", |settings| settings.exit_code.clone())
             .into_iter()
@@ -162,12 +68,9 @@ pub(super) fn resolve(
         leftovers: resolver.value("leftovers", |settings| settings.leftovers, Leftovers::Auto),
     };
     let supervision = Supervision {
-        retry_if: resolver.command("retry_if", |settings| settings.retry_if.clone(), mask),
+        hooks: resolver.hooks(mask),
         hints: resolver.value("hints", |settings| settings.hints, false),
         c_locale: resolver.value("c_locale", |settings| settings.c_locale, false),
-        hook_timeout: resolver
-            .value("hook_timeout", |settings| settings.hook_timeout, seconds(30))
-            .limit(),
         process_group: resolver.value(
             "process_group",
             |settings| settings.process_group,
@@ -184,16 +87,22 @@ pub(super) fn resolve(
         spool_limit: resolver.size("spool_limit", |settings| settings.spool_limit),
     };
     let history = resolver.value("history", |settings| settings.history, HistoryWhen::Failure);
+    let reports = resolver.reports(mask);
+    let report_when =
+        resolver.value("report_when", |settings| settings.report_when, ReportWhen::Always);
     let shown = |patterns: &Vec<Pattern>| -> Vec<String> {
         patterns.iter().map(|pattern| mask(&pattern.to_string())).collect()
     };
     resolver.list("redact", |settings| settings.redact.as_ref().map(shown));
     let reporting = Reporting {
         history,
-        quiet: resolver.switch(QUIET, VERBOSE),
-        verbose: resolver.switch(VERBOSE, QUIET),
+        reports,
+        report_when,
+        quiet: resolver.quiet(),
+        verbose: resolver.verbose(),
         log_format: resolver.value("log_format", |settings| settings.log_format, LogFormat::Text),
         color: resolver.value("color", |settings| settings.color, Color::Auto),
+        live: resolver.value("live", |settings| settings.live, Live::Auto),
     };
     Resolved {
         text_rules: text_rules(stack, &policy.rules),
@@ -267,17 +176,66 @@ impl Resolver<'_> {
         value
     }
 
-    /// One of two switches that exclude each other: the one that is on closer to the call unsets the other.
-    fn switch(&mut self, (key, get): Switch, (other_key, get_other): Switch) -> bool {
-        let this = self.pick(key, get);
-        let other = self.pick(other_key, |settings| get_other(settings).filter(|is_on| *is_on));
-        let (is_on, origin) = match (this, other) {
-            (Some((rank, ..)), Some((nearer, _, origin))) if nearer < rank => (false, origin),
-            (Some((_, is_on, origin)), _) => (is_on, origin),
-            (None, _) => (false, BUILT_IN.to_owned()),
+    /// Of `quiet` and `verbose` the one that is on closer to the call unsets the other.
+    fn quiet(&mut self) -> bool {
+        let is_verbose = |settings: &Settings| {
+            settings.verbose.filter(|verbose| *verbose > Verbosity::USUAL).map(|_| ())
         };
-        self.row(key, &is_on, is_on.to_string(), origin);
+        let quiet = self.nearer_than("quiet", |settings| settings.quiet, "verbose", is_verbose);
+        let (is_on, origin) = quiet.unwrap_or((false, BUILT_IN.to_owned()));
+        self.row("quiet", &is_on, is_on.to_string(), origin);
         is_on
+    }
+
+    fn verbose(&mut self) -> Verbosity {
+        let is_quiet = |settings: &Settings| settings.quiet.filter(|is_on| *is_on).map(|_| ());
+        let verbose = self.nearer_than("verbose", |settings| settings.verbose, "quiet", is_quiet);
+        let (verbose, origin) = verbose.unwrap_or((Verbosity::USUAL, BUILT_IN.to_owned()));
+        self.row("verbose", &verbose, verbose.to_string(), origin);
+        verbose
+    }
+
+    /// What is said of a setting, or its default where another that excludes it is on closer to the call.
+    fn nearer_than<T: Default>(
+        &self,
+        key: &str,
+        get: impl Fn(&Settings) -> Option<T>,
+        other_key: &str,
+        get_other: impl Fn(&Settings) -> Option<()>,
+    ) -> Option<(T, String)> {
+        match (self.pick(key, get), self.pick(other_key, get_other)) {
+            (Some((rank, ..)), Some((nearer, (), origin))) if nearer < rank => {
+                Some((T::default(), origin))
+            }
+            (this, _) => this.map(|(_, value, origin)| (value, origin)),
+        }
+    }
+
+    fn hooks(&mut self, mask: &dyn Fn(&str) -> String) -> Hooks {
+        Hooks {
+            retry_if: self.command("retry_if", |settings| settings.retry_if.clone(), mask),
+            on_retry: self.command("on_retry", |settings| settings.on_retry.clone(), mask),
+            before_attempt: self.command(
+                "before_attempt",
+                |settings| settings.before_attempt.clone(),
+                mask,
+            ),
+            on_success: self.command("on_success", |settings| settings.on_success.clone(), mask),
+            on_give_up: self.command("on_give_up", |settings| settings.on_give_up.clone(), mask),
+            timeout: self
+                .value("hook_timeout", |settings| settings.hook_timeout, seconds(30))
+                .limit(),
+        }
+    }
+
+    fn reports(&mut self, mask: &dyn Fn(&str) -> String) -> Vec<Report> {
+        let (reports, origin) = match self.pick("report", |settings| settings.report.clone()) {
+            Some((_, reports, origin)) => (reports, origin),
+            None => (Vec::new(), BUILT_IN.to_owned()),
+        };
+        let texts: Vec<String> = reports.iter().map(|report| mask(&report.to_string())).collect();
+        self.row("report", &texts, none_if_empty(texts.join(" ")), origin);
+        reports
     }
 
     fn delay_from(&mut self, mask: &dyn Fn(&str) -> String) -> Option<DelayFrom> {

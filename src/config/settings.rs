@@ -9,10 +9,12 @@ use clap::ValueHint;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Deserialize;
 
+use super::report::{Report, ReportWhen};
 use super::value::{
-    Color, DelayFrom, Delays, HistoryWhen, LogFormat, Multiplier, Otherwise, Pattern, ProcessGroup,
-    Seconds, Seed, Size, StdinMode, StdoutMode,
+    Color, DelayFrom, Delays, HistoryWhen, Live, LogFormat, Multiplier, Otherwise, Pattern,
+    ProcessGroup, Seconds, Seed, Size, StdinMode, StdoutMode,
 };
+use super::verbosity::Verbosity;
 use crate::engine::backoff::{Jitter, Shape};
 use crate::engine::classify::Rule;
 use crate::engine::exit::ExitCode;
@@ -255,6 +257,27 @@ pub struct Settings {
     )]
     pub history: Option<HistoryWhen>,
 
+    /// Write a report of the run to a file
+    ///
+    /// json, ndjson (the events, a line each as it happens), markdown, html, junit, or bundle (a folder with history, events, policy,
+    /// environment, limits and the attempts' logs, fit to be attached to a bug). Without FORMAT: the name's ending tells, of
+    /// .json, .ndjson, .jsonl, .md, .markdown, .html, .htm and .xml. PATH - is stdout, and fd:N an open descriptor. A file is written whole, at the
+    /// end; what is no file, such as a fifo, is written in place, and nobody is waited for. Repeatable.
+    #[arg(
+        long, value_name = "[FORMAT:]PATH", help_heading = REPORTS, hide_short_help = true,
+        value_hint = ValueHint::FilePath,
+    )]
+    pub report: Option<Vec<Report>>,
+
+    /// When reports are written [default: always]
+    ///
+    /// failure or always.
+    #[arg(
+        long, value_name = "WHEN", help_heading = REPORTS, hide_short_help = true,
+        value_parser = word::<ReportWhen>(),
+    )]
+    pub report_when: Option<ReportWhen>,
+
     /// Write *** for what matches
     ///
     /// In all text that retryrun writes; never in numbers or its own words. Always masked are the values (6 characters or more) of
@@ -270,11 +293,8 @@ pub struct Settings {
     pub quiet: Option<bool>,
 
     /// Print more, e.g. each attempt as it starts
-    #[arg(
-        short = 'v', long, help_heading = REPORTS,
-        num_args = 0, default_missing_value = "true",
-    )]
-    pub verbose: Option<bool>,
+    #[arg(skip)]
+    pub verbose: Option<Verbosity>,
 
     /// The form of what retryrun prints [default: text]
     #[arg(
@@ -292,9 +312,46 @@ pub struct Settings {
     )]
     pub color: Option<Color>,
 
-    /// Limit on a command of your own that retryrun runs [default: 30s]
+    /// The status line [default: auto]
     ///
-    /// Such as that of --retry-if. 0 is no limit.
+    /// auto: on a terminal, while retryrun waits for the next attempt; r or Enter starts it at once, q gives up. Not with --quiet, or where TERM is
+    /// dumb. always: there, too, and on the terminal that controls retryrun where neither stdout nor stderr is one; then also while an
+    /// attempt runs. never: nowhere.
+    #[arg(
+        long, value_name = "WHEN", help_heading = REPORTS, hide_short_help = true,
+        value_parser = word::<Live>(),
+    )]
+    pub live: Option<Live>,
+
+    /// Run a command of your own as each wait begins
+    ///
+    /// By sh -c, beside the wait, which it never lengthens. Hooks get the facts in RETRYRUN_ variables and their event as JSON on stdin; what
+    /// they print goes to stderr. They are limited by --hook-timeout, and ended with all that they started when the run ends. One that
+    /// fails is a warning.
+    #[arg(long, value_name = "CMD", help_heading = HOOKS, hide_short_help = true, value_hint = ValueHint::CommandString)]
+    pub on_retry: Option<String>,
+
+    /// Run a command of your own before each retry
+    ///
+    /// The attempt begins when it has ended. RETRYRUN_ATTEMPT is that of the attempt.
+    #[arg(long, value_name = "CMD", help_heading = HOOKS, hide_short_help = true, value_hint = ValueHint::CommandString)]
+    pub before_attempt: Option<String>,
+
+    /// Run a command of your own after a success
+    ///
+    /// When reports have been written. With the history, too, on stdin.
+    #[arg(long, value_name = "CMD", help_heading = HOOKS, hide_short_help = true, value_hint = ValueHint::CommandString)]
+    pub on_success: Option<String>,
+
+    /// Run a command of your own when the run ends without success
+    ///
+    /// When reports have been written. With the history, too, on stdin. A second signal to retryrun ends it.
+    #[arg(long, value_name = "CMD", help_heading = HOOKS, hide_short_help = true, value_hint = ValueHint::CommandString)]
+    pub on_give_up: Option<String>,
+
+    /// Limit on a hook, and on --retry-if [default: 30s]
+    ///
+    /// 0 is no limit.
     #[arg(long, value_name = "DUR", help_heading = HOOKS, hide_short_help = true)]
     pub hook_timeout: Option<Seconds>,
 
@@ -331,7 +388,7 @@ pub struct Settings {
 
     /// Another exit status for an outcome
     ///
-    /// WHY is permanent, exhausted, deadline, interrupted, not-started, flaky (success, but not at the first attempt), or timeout
+    /// WHY is permanent, exhausted, deadline, retry-after, stopped, interrupted, not-started, flaky (success, but not at the first attempt), or timeout
     /// (the last attempt was ended by a limit, and its outcome is not replaced). N is a status or same: what the
     /// command really left. Repeatable.
     #[arg(long, value_name = "WHY=N", help_heading = EXIT_STATUS, hide_short_help = true)]
@@ -360,7 +417,7 @@ const CLASSIFICATION: &str = "Classification";
 const HOOKS: &str = "Hooks";
 const SUPERVISION: &str = "Supervision";
 const STREAMS: &str = "Streams";
-const REPORTS: &str = "Reports";
+pub(crate) const REPORTS: &str = "Reports";
 const EXIT_STATUS: &str = "Exit status";
 const CONFIGURATION: &str = "Configuration";
 

@@ -145,6 +145,18 @@ keywords! {
 }
 
 keywords! {
+    /// When there is a status line.
+    Live {
+        /// On a terminal, while we wait.
+        Auto = "auto",
+        /// Wherever there is a terminal.
+        Always = "always",
+        /// Never.
+        Never = "never",
+    }
+}
+
+keywords! {
     /// When our lines have colours.
     Color {
         /// On a terminal, unless the environment says otherwise.

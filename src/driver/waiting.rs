@@ -7,7 +7,6 @@ use crate::child::{Child, Report};
 use crate::engine::Why;
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
-use crate::hook::{End, Hook};
 use crate::leftovers::Leftovers;
 use crate::streams::Streams;
 use crate::unix::clock::Alarm;
@@ -31,13 +30,6 @@ pub(super) async fn next_report(
 ) -> Result<Report, SpawnError> {
     match child {
         Some(child) => child.report(streams, tree).await,
-        None => pending().await,
-    }
-}
-
-pub(super) async fn hook_ended(hook: Option<&mut Hook>) -> Result<End, SpawnError> {
-    match hook {
-        Some(hook) => hook.ended().await,
         None => pending().await,
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::ExitStatus;
+use super::history::History;
 use super::keyword::keywords;
 use super::signal::Signal;
 use super::time::{Timestamp, optional_seconds, seconds};
@@ -40,6 +41,38 @@ impl<'a> Line<'a> {
     #[must_use]
     pub fn new(run: &'a str, record: &'a Record) -> Line<'a> {
         Line { v: 1, run, record }
+    }
+}
+
+/// The end of a run as hooks read it: the record, with all that the history has. Where both have a fact of one name, the history's is
+/// the whole of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Closing<'a> {
+    v: u32,
+    run: &'a str,
+    at: Timestamp,
+    #[serde(with = "seconds")]
+    t: Duration,
+    event: &'a str,
+    signal: Option<Signal>,
+    #[serde(flatten)]
+    history: &'a History,
+}
+
+impl<'a> Closing<'a> {
+    /// The line for the record that ends a run.
+    #[must_use]
+    pub fn new(record: &'a Record, history: &'a History) -> Closing<'a> {
+        let signal = match &record.event {
+            Event::RunStopped(stopped) => stopped.signal,
+            Event::RunStarted(_)
+            | Event::AttemptStarted(_)
+            | Event::AttemptCut(_)
+            | Event::AttemptEnded(_)
+            | Event::RetryPlanned(_) => None,
+        };
+        let (run, at, t) = (history.run_id.as_str(), record.at, record.t);
+        Closing { v: 1, run, at, t, event: "run_stopped", signal, history }
     }
 }
 
@@ -234,6 +267,8 @@ keywords! {
         Deadline = "deadline",
         /// With a wait asked for that is longer than any may be.
         RetryAfter = "retry-after",
+        /// Somebody stopped it.
+        Stopped = "stopped",
         /// By a signal to us.
         Interrupted = "interrupted",
         /// The command could not be started.

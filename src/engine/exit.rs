@@ -23,6 +23,8 @@ impl Exit {
     pub const TIMED_OUT: Exit = Exit::Code(124);
     /// retryrun itself failed.
     pub const FAILED: Exit = Exit::Code(125);
+    /// Somebody stopped the run, and the last attempt with it: as if by SIGTERM.
+    pub const STOPPED: Exit = Exit::Code(143);
     /// The command could not be started.
     pub const NOT_EXECUTABLE: Exit = Exit::Code(126);
     /// There is no such command.
@@ -51,6 +53,8 @@ keywords! {
         Deadline = "deadline",
         /// As the outcome.
         RetryAfter = "retry-after",
+        /// As the outcome.
+        Stopped = "stopped",
         /// As the outcome.
         Interrupted = "interrupted",
         /// As the outcome.
@@ -156,6 +160,7 @@ impl ExitCodes {
             Outcome::Exhausted => Why::Exhausted,
             Outcome::Deadline => Why::Deadline,
             Outcome::RetryAfter => Why::RetryAfter,
+            Outcome::Stopped => Why::Stopped,
             Outcome::Interrupted => Why::Interrupted,
             Outcome::NotStarted => Why::NotStarted,
         };
@@ -179,6 +184,9 @@ fn ordinary(stop: Stop<'_>) -> Exit {
                 (None, Some(signal)) => Exit::Signal(signal),
                 (None, None) => Exit::FAILED,
             }
+        }
+        (Outcome::Stopped, last) if last.is_none_or(|last| last.ended_by == EndedBy::Stop) => {
+            Exit::STOPPED
         }
         // The deadline had passed before there was anything to end.
         (_, None) => Exit::TIMED_OUT,

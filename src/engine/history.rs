@@ -383,6 +383,7 @@ impl History {
             Outcome::RetryAfter => {
                 format!("gave up {after}: asked to wait for longer than --max-delay, {endings}")
             }
+            Outcome::Stopped => format!("stopped {after}: {endings}"),
             Outcome::Interrupted => {
                 let by = told.map_or(String::new(), |signal| format!("by {signal} "));
                 format!("interrupted {by}{after}: {endings}")

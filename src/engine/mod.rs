@@ -89,6 +89,10 @@ pub enum Input {
         /// Who sent it.
         sender: Sender,
     },
+    /// What was ordered by [`Action::Prepare`] is done.
+    Prepared,
+    /// Somebody stops the run.
+    Stop,
     /// Somebody wants the next attempt now: it ends a wait, and means nothing otherwise.
     RetryNow,
     /// Time has passed.
@@ -141,6 +145,13 @@ pub enum Action {
     },
     /// Ask the user's own command whether the failure is to be retried, and answer with [`Input::Answered`].
     Ask(Record),
+    /// Do what the user wants done before the attempt, and answer with [`Input::Prepared`].
+    Prepare {
+        /// The number of the attempt.
+        attempt: u64,
+        /// Why it begins.
+        trigger: Trigger,
+    },
     /// Take leave of what cannot be killed.
     Abandon,
     /// Pass on what happened.

@@ -20,8 +20,10 @@ pub struct Standing<'a> {
     pub elapsed: Duration,
     /// How the attempt ended.
     pub ended_by: Option<EndedBy>,
-    /// Whether somebody told us to stop.
+    /// Whether a signal told us to stop.
     pub is_told: bool,
+    /// Whether somebody stopped the run.
+    pub is_stopped: bool,
     /// Whether we failed ourselves.
     pub has_failed: bool,
     /// Whether there can be no other attempt, since its input is gone.
@@ -56,14 +58,17 @@ impl Standing<'_> {
         }
         match judged.ruling.judgement.verdict {
             _ if self.has_failed => Next::Stop(Outcome::Permanent),
-            Some(Verdict::Success) if self.history.successes < self.policy.consecutive => {
+            Some(Verdict::Success) if self.history.successes >= self.policy.consecutive => {
+                Next::Stop(Outcome::Succeeded)
+            }
+            _ if self.is_stopped => Next::Stop(Outcome::Stopped),
+            Some(Verdict::Success) => {
                 if self.input_is_lost {
                     return Next::Stop(Outcome::Permanent);
                 }
                 let delay = to_micros(self.policy.backoff.first());
                 self.within_the_deadline(delay, Next::Confirm { delay })
             }
-            Some(Verdict::Success) => Next::Stop(Outcome::Succeeded),
             _ if self.ended_by == Some(EndedBy::Deadline) => Next::Stop(Outcome::Deadline),
             Some(Verdict::Permanent) if self.ended_by == Some(EndedBy::SpawnError) => {
                 Next::Stop(Outcome::NotStarted)

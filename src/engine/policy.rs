@@ -169,6 +169,8 @@ pub struct Policy {
     pub rules: Rules,
     /// Where it says that the user's own command is asked before a retry, if it is.
     pub retry_if: Option<String>,
+    /// Whether something of the user's is done before each attempt but the first.
+    pub before_attempt: bool,
     /// Exit statuses that replace the ordinary ones.
     pub exit_codes: ExitCodes,
 }

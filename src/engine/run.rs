@@ -2,6 +2,8 @@
 //!
 //! How one attempt is brought to its end is `attempt`'s.
 
+mod asked;
+
 use std::time::Duration;
 
 use super::attempt::{Attempt, Due, Limits};
@@ -17,7 +19,7 @@ use super::policy::{Leftovers, Policy};
 use super::signal::Signal;
 use super::state::{State, Wait};
 use super::time::{Time, Timestamp, to_micros};
-use super::{Action, Answer, ExitStatus, Input, Sender, Sweep, Why};
+use super::{Action, Answer, ExitStatus, Input, Sweep, Why};
 
 /// What is said of a process that does not die of SIGKILL.
 const CANNOT_BE_KILLED: &str =
@@ -34,6 +36,8 @@ pub struct Run {
     last: Option<Ending>,
     told: Option<Signal>,
     told_in_attempt: bool,
+    /// Whether somebody stopped the run.
+    is_stopped: bool,
     input_is_lost: bool,
     /// What we failed in, where that ends the run.
     failure: Option<String>,
@@ -52,6 +56,7 @@ impl Run {
             last: None,
             told: None,
             told_in_attempt: false,
+            is_stopped: false,
             input_is_lost: false,
             failure: None,
         }
@@ -91,6 +96,8 @@ impl Run {
             Input::Failed(failure) => self.failed(failure, &mut actions),
             Input::Answered(answer) => self.answered(answer, &mut actions),
             Input::Swept { survives } => self.swept(survives, &mut actions),
+            Input::Prepared => self.prepared(&mut actions),
+            Input::Stop => self.stop_by_hand(&mut actions),
             Input::Signal { signal, sender } => self.signal(signal, sender, &mut actions),
             Input::RetryNow => self.retry_now(&mut actions),
             Input::Tick => self.tick(&mut actions),
@@ -137,9 +144,34 @@ impl Run {
         self.start(Trigger::First, Duration::ZERO, actions);
     }
 
+    /// Goes on to the next attempt, first with what the user wants done before it.
+    fn go_on(&mut self, trigger: Trigger, waited: Duration, actions: &mut Vec<Action>) {
+        if !self.policy.before_attempt || self.is_past_the_deadline() {
+            return self.start(trigger, waited, actions);
+        }
+        let attempt = self.history.last_number() + 1;
+        self.state = State::Preparing { trigger, waited };
+        actions.push(Action::Prepare { attempt, trigger });
+    }
+
+    fn prepared(&mut self, actions: &mut Vec<Action>) {
+        let State::Preparing { trigger, waited } = self.state else { return };
+        if self.told.is_some() {
+            self.stop(Outcome::Interrupted, waited, actions);
+        } else if self.is_stopped {
+            self.stop(Outcome::Stopped, waited, actions);
+        } else {
+            self.start(trigger, waited, actions);
+        }
+    }
+
+    fn is_past_the_deadline(&self) -> bool {
+        self.policy.deadline.is_some_and(|deadline| self.now.elapsed >= deadline)
+    }
+
     /// Orders the next attempt, unless the deadline has come.
     fn start(&mut self, trigger: Trigger, waited: Duration, actions: &mut Vec<Action>) {
-        if self.policy.deadline.is_some_and(|deadline| self.now.elapsed >= deadline) {
+        if self.is_past_the_deadline() {
             return self.stop(Outcome::Deadline, waited, actions);
         }
         let number = self.history.last_number() + 1;
@@ -242,6 +274,7 @@ impl Run {
             elapsed: self.now.elapsed,
             ended_by: self.last.as_ref().map(|ending| ending.ended_by),
             is_told: self.told.is_some(),
+            is_stopped: self.is_stopped,
             has_failed: self.failure.is_some(),
             input_is_lost: self.input_is_lost,
         }
@@ -319,47 +352,18 @@ impl Run {
             | State::Starting { .. }
             | State::Attempting(_)
             | State::Asking(_)
+            | State::Preparing { .. }
             | State::Over(_) => {}
         }
     }
 
-    fn signal(&mut self, signal: Signal, sender: Sender, actions: &mut Vec<Action>) {
-        match &mut self.state {
-            State::Ready | State::Over(_) => {}
-            State::Starting { attempt, .. } | State::Attempting(attempt) => {
-                self.told.get_or_insert(signal);
-                let due = attempt.tell(self.now, signal, sender);
-                self.carry_out(due, actions);
-            }
-            State::Waiting(_) => {
-                self.told = Some(signal);
-                self.told_in_attempt = false;
-                let waited = self.state.waited(self.now);
-                self.stop(Outcome::Interrupted, waited, actions);
-            }
-            State::Asking(_) => {
-                self.told.get_or_insert(signal);
-                self.told_in_attempt = false;
-                actions.push(Action::Kill(signal));
-            }
-            // The run is decided, and what is left of it short.
-            State::Sweeping(_) => {}
-        }
-    }
-
-    fn retry_now(&mut self, actions: &mut Vec<Action>) {
-        let State::Waiting(wait) = &mut self.state else { return };
-        if wait.sweeping {
-            wait.trigger = Trigger::Manual;
-            wait.until = self.now.elapsed;
-            return;
-        }
-        self.start(Trigger::Manual, self.state.waited(self.now), actions);
-    }
-
     fn tick(&mut self, actions: &mut Vec<Action>) {
         match &mut self.state {
-            State::Ready | State::Asking(_) | State::Sweeping(_) | State::Over(_) => {}
+            State::Ready
+            | State::Asking(_)
+            | State::Preparing { .. }
+            | State::Sweeping(_)
+            | State::Over(_) => {}
             State::Starting { attempt, .. } => {
                 // It may take its time, as where its cgroup is frozen; then it is an attempt like any other.
                 if attempt.wakeup(self.now).is_some_and(|(remaining, _)| remaining.is_zero()) {
@@ -371,7 +375,7 @@ impl Run {
             State::Waiting(wait) => {
                 if self.now.elapsed >= wait.until && !wait.sweeping {
                     let trigger = wait.trigger;
-                    self.start(trigger, self.state.waited(self.now), actions);
+                    self.go_on(trigger, self.state.waited(self.now), actions);
                 }
             }
         }
@@ -420,6 +424,7 @@ impl Run {
             State::Ready
             | State::Asking(_)
             | State::Waiting(_)
+            | State::Preparing { .. }
             | State::Sweeping(_)
             | State::Over(_) => {}
         }

@@ -29,6 +29,13 @@ pub enum State {
     Asking(Box<Judged>),
     /// Until the next attempt, on the elapsed clock.
     Waiting(Wait),
+    /// Something of the user's is done before the next attempt.
+    Preparing {
+        /// What begins the attempt.
+        trigger: Trigger,
+        /// The wait before it.
+        waited: Duration,
+    },
     /// Until what the last attempt left behind has ended; then the run stops.
     Sweeping(Outcome),
     /// It stopped.
@@ -60,7 +67,11 @@ impl State {
                 let is_due = !(wait.sweeping && remaining.is_zero());
                 is_due.then_some((remaining, Why::Delay))
             }
-            State::Ready | State::Asking(_) | State::Sweeping(_) | State::Over(_) => None,
+            State::Ready
+            | State::Asking(_)
+            | State::Preparing { .. }
+            | State::Sweeping(_)
+            | State::Over(_) => None,
         }
     }
 
@@ -77,6 +88,7 @@ impl State {
             | State::Asking(_)
             | State::Sweeping(_)
             | State::Over(_) => Duration::ZERO,
+            State::Preparing { waited, .. } => *waited,
         }
     }
 }

@@ -306,13 +306,17 @@ fn defaults(flags: crate::config::settings::Settings) -> Resolved {
 }
 
 /// Values for the keys that have no default which could be written down.
-const EXAMPLES: [(&str, &str, &str); 11] = [
+const EXAMPLES: [(&str, &str, &str); 15] = [
     ("attempts", "4", "in place of retries"),
     ("delays", "[\"1s\", \"5s\", \"30s\"]", "in place of delay, backoff and multiplier"),
     ("seed", "42", "random if not set"),
     ("otherwise", "\"retry\"", "if not set, the built-in rules decide"),
     ("delay_from", "\"auto\"", "if not set, output asks for nothing"),
     ("retry_if", "\"./may-pass\"", "if not set, nobody is asked"),
+    ("on_retry", "\"logger 'again'\"", "if not set, nothing is run"),
+    ("before_attempt", "\"rm -rf cache\"", "if not set, nothing is run"),
+    ("on_success", "\"touch done\"", "if not set, nothing is run"),
+    ("on_give_up", "\"./page-me\"", "if not set, nothing is run"),
     ("log_dir", "\"logs\"", "if not set, nothing is kept"),
     ("tail", "\"4KiB\"", "if not set, 4KiB where stderr is read"),
     ("spool_limit", "\"1GiB\"", "if not set, what the disk holds"),

@@ -23,6 +23,14 @@ pub struct HistoryPrinter<W> {
     pub filter: LevelFilter,
 }
 
+/// The history as a report of its own.
+#[must_use]
+pub fn render(history: &History) -> String {
+    // It fails only where a value cannot be written, of which the history has none.
+    let json = serde_json::to_string_pretty(history).unwrap_or_default();
+    harmless_json(&json) + "\n"
+}
+
 impl<W: Write> Sink for HistoryPrinter<W> {
     fn tell(&mut self, record: &Record, history: &History) -> io::Result<()> {
         let Event::RunStopped(stopped) = &record.event else {

@@ -213,6 +213,7 @@ pub fn closing_level(stopped: &RunStopped, flaky: bool) -> Level {
         | Outcome::Exhausted
         | Outcome::Deadline
         | Outcome::RetryAfter
+        | Outcome::Stopped
         | Outcome::Interrupted => Level::WARN,
         Outcome::Succeeded if flaky => Level::INFO,
         Outcome::Succeeded => Level::DEBUG,

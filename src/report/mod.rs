@@ -4,12 +4,15 @@
 
 pub mod json;
 pub mod log;
+pub mod stream;
 pub mod text;
+pub mod whole;
 
 use std::io;
 
 use crate::engine::event::Record;
 use crate::engine::history::History;
+use crate::error::reason;
 
 /// Takes the records of a run.
 pub trait Sink {
@@ -28,24 +31,79 @@ pub trait Sink {
     }
 }
 
-/// All reports of a run, in the order in which they are told.
+/// Where a report is written. Writing never waits for a reader for long.
+pub trait Destination {
+    /// Takes more of the report.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn write(&mut self, text: &str) -> io::Result<()>;
+
+    /// The report is complete.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn finish(&mut self) -> io::Result<()>;
+
+    /// The report is not wanted: nothing of it is left, where that is possible.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    fn discard(&mut self) -> io::Result<()>;
+}
+
+/// All that is told of a run, in the order in which it is: first the reports, which may fail, then the lines on stderr, which say so.
 #[derive(Default)]
-pub struct Sinks(Vec<Box<dyn Sink>>);
+pub struct Sinks {
+    reports: Vec<Report>,
+    lines: Vec<Box<dyn Sink>>,
+}
+
+struct Report {
+    /// How users know it.
+    name: String,
+    sink: Box<dyn Sink>,
+}
 
 impl Sinks {
-    /// Adds a report.
-    pub fn add(&mut self, sink: impl Sink + 'static) {
-        self.0.push(Box::new(sink));
+    /// Adds a report by the name by which users know it.
+    pub fn add_report(&mut self, name: String, sink: Box<dyn Sink>) {
+        self.reports.push(Report { name, sink });
     }
 
-    /// Tells all of them. One that fails is closed, and never stops the run or another one: what it writes to is stderr,
-    /// where nothing more could be said of it.
+    /// Adds what is written to stderr.
+    pub fn add(&mut self, sink: impl Sink + 'static) {
+        self.lines.push(Box::new(sink));
+    }
+
+    /// Tells all of them.
     pub fn tell(&mut self, record: &Record, history: &History) {
-        self.0.retain_mut(|sink| sink.tell(record, history).is_ok());
+        self.write_reports(record, history);
+        self.say(record, history);
+    }
+
+    /// Tells the reports. One that fails is closed, which is said once, and never stops the run or another one.
+    pub fn write_reports(&mut self, record: &Record, history: &History) {
+        let mut failures = Vec::new();
+        self.reports.retain_mut(|report| match report.sink.tell(record, history) {
+            Ok(()) => true,
+            Err(error) => {
+                failures.push((report.name.clone(), error));
+                false
+            }
+        });
+        for (name, error) in failures {
+            self.warn(&format!("cannot write the report {name}: {}", reason(&error)));
+        }
+    }
+
+    /// Tells those on stderr. Of one that fails nothing more could be said there.
+    pub fn say(&mut self, record: &Record, history: &History) {
+        self.lines.retain_mut(|sink| sink.tell(record, history).is_ok());
     }
 
     /// Says what went wrong beside the run.
     pub fn warn(&mut self, text: &str) {
-        self.0.retain_mut(|sink| sink.warn(text).is_ok());
+        self.lines.retain_mut(|sink| sink.warn(text).is_ok());
     }
 }

@@ -73,6 +73,12 @@ impl Logs {
         }
     }
 
+    /// The folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The file of an attempt.
     #[must_use]
     pub fn path(&self, attempt: u64, content: Content) -> PathBuf {
@@ -99,13 +105,17 @@ fn lock(folder: &Path) -> io::Result<Option<File>> {
 }
 
 fn remove_all(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_name().to_str().is_some_and(is_ours) {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
+    names(folder)?.iter().try_for_each(|name| fs::remove_file(folder.join(name)))
+}
+
+/// The names of the files that a folder of logs holds.
+///
+/// # Errors
+/// It cannot be read.
+pub fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().into_string().ok()));
+    let names: Vec<Option<String>> = names.collect::<io::Result<_>>()?;
+    Ok(names.into_iter().flatten().filter(|name| is_ours(name)).collect())
 }
 
 /// `attempt-N.stdout.log` and its like, and nothing else.

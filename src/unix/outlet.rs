@@ -4,6 +4,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -22,11 +23,11 @@ use super::readable::Readable;
 /// How much may be written to what is only known to have room: what every pipe takes whole (PIPE_BUF).
 const SMALL: usize = 4096;
 
-/// How long our own lines wait, in all, for somebody who does not read them.
+/// How long we wait, in all, for those who do not read what we write ourselves.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// An output that refuses instead of blocking.
-struct Writer {
+/// Something that is written, and refuses instead of blocking.
+pub(super) struct Writer {
     fd: OwnedFd,
     way: Way,
 }
@@ -45,9 +46,13 @@ enum Way {
 }
 
 impl Writer {
-    fn open(output: Output) -> io::Result<Writer> {
-        let kind = FileType::from_raw_mode(fstat(output.fd())?.st_mode);
-        let path = format!("/proc/self/fd/{}", output.fd().as_raw_fd());
+    /// A writer to what a descriptor is open for.
+    ///
+    /// # Errors
+    /// Descriptors are lacking.
+    pub(super) fn of(given: BorrowedFd<'_>) -> io::Result<Writer> {
+        let kind = FileType::from_raw_mode(fstat(given)?.st_mode);
+        let path = format!("/proc/self/fd/{}", given.as_raw_fd());
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let way = match kind {
             FileType::Fifo | FileType::CharacterDevice => match open(path, flags, Mode::empty()) {
@@ -57,11 +62,23 @@ impl Writer {
             FileType::Socket => Way::Flag,
             _ => Way::Plain,
         };
-        Ok(Writer { fd: output.fd().try_clone_to_owned()?, way })
+        Ok(Writer { fd: given.try_clone_to_owned()?, way })
+    }
+
+    /// A writer to what has a path, such as a fifo.
+    ///
+    /// # Errors
+    /// It cannot be opened; ENXIO where nobody reads it.
+    pub(super) fn at(path: &Path) -> io::Result<Writer> {
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        Ok(Writer { fd: open(path, flags, Mode::empty())?, way: Way::Own })
     }
 
     /// Writes what there is room for; WouldBlock if there is none.
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    ///
+    /// # Errors
+    /// Those of write(2).
+    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         if self.way == Way::Small && !self.has_room_within(Duration::ZERO) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -71,6 +88,23 @@ impl Writer {
             Way::Small => rustix::io::write(&self.fd, bytes.get(..SMALL).unwrap_or(bytes)),
         };
         rustix::io::retry_on_intr(write).map_err(io::Error::from)
+    }
+
+    /// Waits for room, of which there was none, as long as our patience lasts: all that we write shares it.
+    ///
+    /// # Errors
+    /// It is over.
+    pub(super) fn wait_for_room(&self) -> io::Result<()> {
+        let waited = Duration::from_nanos(WAITED.load(Ordering::Relaxed));
+        let patience = PATIENCE.saturating_sub(waited);
+        if patience.is_zero() {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads it"));
+        }
+        let before = reading(libc::CLOCK_MONOTONIC);
+        self.has_room_within(patience);
+        let waited = reading(libc::CLOCK_MONOTONIC).saturating_sub(before).as_nanos();
+        WAITED.fetch_add(u64::try_from(waited).unwrap_or(u64::MAX), Ordering::Relaxed);
+        Ok(())
     }
 
     fn has_room_within(&self, patience: Duration) -> bool {
@@ -108,7 +142,7 @@ impl Outlet {
     /// # Errors
     /// Descriptors are lacking.
     pub fn open(output: Output) -> io::Result<Outlet> {
-        let writer = Writer::open(output)?;
+        let writer = Writer::of(output.fd())?;
         // SAFETY: the descriptor is open, stays open and stays the same one as long as the writer owns it, and that is owned by
         // what is made here.
         Ok(Outlet(match unsafe { AsyncFd::register(writer) } {
@@ -192,34 +226,26 @@ impl Outlet {
     }
 }
 
+/// How long we have waited with what we write ourselves, in nanoseconds.
+static WAITED: AtomicU64 = AtomicU64::new(0);
+
 /// Our stderr, for our own lines. A reader who does not read is waited for, but not for long: then it fails, and a line is cut.
 #[derive(Default)]
 pub struct Stderr {
     writer: Option<Writer>,
 }
 
-/// How long our own lines have waited, in nanoseconds.
-static WAITED: AtomicU64 = AtomicU64::new(0);
-
 impl io::Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let writer = match self.writer.take() {
             Some(writer) => writer,
-            None => Writer::open(Output::Stderr)?,
+            None => Writer::of(Output::Stderr.fd())?,
         };
         let writer = self.writer.insert(writer);
         loop {
             match writer.try_write(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let waited = Duration::from_nanos(WAITED.load(Ordering::Relaxed));
-                    let patience = PATIENCE.saturating_sub(waited);
-                    if patience.is_zero() {
-                        return Err(io::ErrorKind::TimedOut.into());
-                    }
-                    let before = reading(libc::CLOCK_MONOTONIC);
-                    writer.has_room_within(patience);
-                    let waited = reading(libc::CLOCK_MONOTONIC).saturating_sub(before).as_nanos();
-                    WAITED.fetch_add(u64::try_from(waited).unwrap_or(u64::MAX), Ordering::Relaxed);
+                    writer.wait_for_room()?;
                 }
                 written => return written,
             }

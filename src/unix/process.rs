@@ -137,26 +137,26 @@ pub fn reap(pid: Pid) -> io::Result<(ExitStatus, Usage)> {
     Ok((exit_status(status), used(&usage)))
 }
 
-/// Reaps what else has ended: orphans that the kernel gave to us. A `leader` that has ended is left for [`reap`]. Answers whether
-/// there were any: who looked for living processes meanwhile may have missed one that such an orphan has forked.
-pub fn reap_orphans(leader: Option<Pid>) -> bool {
+/// Reaps what has ended but for those that are `kept` for whoever waits for them: orphans that the kernel gave to us. Answers
+/// whether there were any: who looked for living processes meanwhile may have missed one that such an orphan has forked.
+pub(super) fn reap_all_but(kept: &[Pid]) -> bool {
     let mut any = false;
     while let Ok(Some(pid)) = next_ended() {
-        if Some(pid) == leader {
-            return reap_behind(pid) || any;
+        if kept.contains(&pid) {
+            return reap_behind(kept) || any;
         }
         any |= reap_if_ended(pid);
     }
     any
 }
 
-/// The kernel answers with the child that it lists first. Those behind a dead leader have to be asked for one by one: a daemon
-/// that forks for ever would fill the table of processes while the leader is kept.
-fn reap_behind(leader: Pid) -> bool {
+/// The kernel answers with the child that it lists first. Those behind a dead one that is kept have to be asked for one by one: a
+/// daemon that forks for ever would fill the table of processes meanwhile.
+fn reap_behind(kept: &[Pid]) -> bool {
     let us = rustix::process::getpid().as_raw_nonzero();
     let children = fs::read_to_string(format!("/proc/self/task/{us}/children")).unwrap_or_default();
     let pids = children.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
-    pids.filter(|pid| *pid != leader && reap_if_ended(*pid)).count() > 0
+    pids.filter(|pid| !kept.contains(pid) && reap_if_ended(*pid)).count() > 0
 }
 
 fn reap_if_ended(child: Pid) -> bool {

@@ -10,7 +10,7 @@ use std::io;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal, test_kill_process};
 
-use super::process::{has_children, signal_group, signal_process};
+use super::process::{has_children, reap_all_but, signal_group, signal_process};
 use crate::engine::signal::Signal;
 
 /// A process as /proc shows it.
@@ -28,11 +28,18 @@ pub struct Member {
     started: u64,
 }
 
-/// The processes of an attempt: all that descend from us but those that were there before it.
+/// What stands in the environment of every process of a hook's, together with the run's id.
+const HOOK: &[u8] = b"RETRYRUN_HOOK=";
+
+/// The processes of an attempt: all that descend from us but those that were there before it, and those of hooks.
 #[derive(Debug)]
 pub struct Tree {
     us: i32,
     before: HashSet<(i32, u64)>,
+    /// Hooks that somebody waits for.
+    hooks: Vec<Pid>,
+    /// The entry with the run's id in the environment of hooks; none before the first.
+    run_id: Option<Vec<u8>>,
 }
 
 impl Tree {
@@ -41,7 +48,33 @@ impl Tree {
     pub fn new() -> Tree {
         // SAFETY: plain numbers.
         unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
-        Tree { us: rustix::process::getpid().as_raw_nonzero().get(), before: HashSet::new() }
+        let us = rustix::process::getpid().as_raw_nonzero().get();
+        Tree { us, before: HashSet::new(), hooks: Vec::new(), run_id: None }
+    }
+
+    /// A hook has been started, with this entry in its environment: it and what it starts are none of an attempt's, and it is reaped by
+    /// whoever waits for it.
+    pub fn add_hook(&mut self, hook: Pid, run_id: &[u8]) {
+        self.hooks.push(hook);
+        self.run_id.get_or_insert_with(|| run_id.to_owned());
+    }
+
+    /// A hook has ended; what it started may go on.
+    pub fn remove_hook(&mut self, hook: Pid) {
+        self.hooks.retain(|known| *known != hook);
+    }
+
+    /// Whether there ever was a hook.
+    #[must_use]
+    pub fn has_hooks(&self) -> bool {
+        self.run_id.is_some()
+    }
+
+    /// Reaps orphans that have ended. A `leader` that has ended is left to whoever waits for it, and so are hooks. Answers whether
+    /// there were any.
+    pub fn reap_orphans(&self, leader: Option<Pid>) -> bool {
+        let kept: Vec<Pid> = leader.into_iter().chain(self.hooks.iter().copied()).collect();
+        reap_all_but(&kept)
     }
 
     /// Begins anew: what descends from us now is none of it.
@@ -49,14 +82,41 @@ impl Tree {
         self.before.clear();
         // A look at all processes is expensive, and mostly there is nothing to see.
         if has_children() {
-            self.before = self.members(&[]).iter().map(Member::identity).collect();
+            let all = walk(&processes(), self.us, &[], &|_| false);
+            self.before = all.iter().map(Member::identity).collect();
         }
+    }
+
+    /// The living processes of hooks.
+    #[must_use]
+    pub fn of_hooks(&self) -> Vec<Member> {
+        let processes = processes();
+        let is_not_ours = |process: &Member| process.parent == self.us && !self.is_hook(process);
+        let mut members = walk(&processes, self.us, &[], &is_not_ours);
+        members.retain(|member| !member.is_zombie());
+        members
+    }
+
+    /// Whether a child of ours is a hook, or an orphan of one.
+    fn is_hook(&self, child: &Member) -> bool {
+        let Some(run_id) = &self.run_id else { return false };
+        if self.hooks.iter().any(|hook| hook.as_raw_nonzero().get() == child.pid) {
+            return true;
+        }
+        let environment = fs::read(format!("/proc/{}/environ", child.pid)).unwrap_or_default();
+        let has = |is: &dyn Fn(&[u8]) -> bool| environment.split(|byte| *byte == 0).any(is);
+        has(&|entry| entry == run_id) && has(&|entry| entry.starts_with(HOOK))
+    }
+
+    fn is_left_out(&self, process: &Member) -> bool {
+        self.before.contains(&process.identity())
+            || (process.parent == self.us && self.is_hook(process))
     }
 
     /// The living members, parents before children; also these processes and what descends from them.
     #[must_use]
     pub fn members(&self, others: &[i32]) -> Vec<Member> {
-        let mut members = walk(&processes(), self.us, others, &self.before);
+        let mut members = walk(&processes(), self.us, others, &|process| self.is_left_out(process));
         members.retain(|member| !member.is_zombie());
         members
     }
@@ -65,7 +125,7 @@ impl Tree {
     /// look is never where it was seen.
     pub fn kill(&self, others: &[i32], is_meant: impl Fn(&Member) -> bool) {
         let processes = processes();
-        let mut members = walk(&processes, self.us, others, &self.before);
+        let mut members = walk(&processes, self.us, others, &|process| self.is_left_out(process));
         members.retain(is_meant);
         for group in groups(&processes, &members) {
             let _gone_or_not_ours_to_end = signal_group(group, Signal::KILL);
@@ -162,13 +222,12 @@ fn parse(pid: i32, stat: &[u8]) -> Option<Member> {
     Some(Member { pid, parent, group, session, state, started: fields.nth(15)?.parse().ok()? })
 }
 
-/// What descends from `root`, `others` and what descends from them, but for what was there `before` with what descends from
-/// that. A child cannot be older than its parent: one that seems to be has a recycled parent's pid.
+/// What descends from `root`, `others` and what descends from them, but for what is left out with what descends from that. A child cannot be older than its parent: one that seems to be has a recycled parent's pid.
 fn walk(
     processes: &[Member],
     root: i32,
     others: &[i32],
-    before: &HashSet<(i32, u64)>,
+    is_left_out: &dyn Fn(&Member) -> bool,
 ) -> Vec<Member> {
     let mut found: Vec<Member> =
         processes.iter().filter(|process| others.contains(&process.pid)).copied().collect();
@@ -178,8 +237,8 @@ fn walk(
         let children = processes.iter().filter(|process| {
             process.parent == parent
                 && process.started >= started
-                && !before.contains(&process.identity())
                 && !others.contains(&process.pid)
+                && !is_left_out(process)
         });
         for child in children {
             found.push(*child);
@@ -229,7 +288,8 @@ mod tests {
         let processes =
             [member(9, 1, 5), member(5, 2, 5), member(3, 2, 6), member(4, 3, 7), member(6, 4, 2)];
         let pids = |others: &[i32], before: &[(i32, u64)]| {
-            let found = walk(&processes, 2, others, &before.iter().copied().collect());
+            let is_left_out = |process: &Member| before.contains(&process.identity());
+            let found = walk(&processes, 2, others, &is_left_out);
             let mut pids: Vec<i32> = found.iter().map(|member| member.pid).collect();
             pids.sort_unstable();
             pids

@@ -22,6 +22,8 @@ pub(super) struct Stage {
     running: Option<Running>,
     /// When what was left behind will have ended, on the elapsed clock.
     swept: Option<Duration>,
+    /// When all is done that the user wants done before the next attempt, on the elapsed clock.
+    prepared: Option<Duration>,
     started: usize,
     happened: usize,
     played: Played,
@@ -38,11 +40,15 @@ struct Running {
 /// How long it takes to end what was left behind.
 const SWEEP: Duration = Duration::from_millis(500);
 
+/// How long the user's own command takes before an attempt.
+const PREPARATION: Duration = Duration::from_millis(300);
+
 /// What comes next; of what comes at the same moment the first, since a wake-up is always a little late.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Next {
     CommandEnds,
     Swept,
+    Prepared,
     Happening,
     Wakeup,
 }
@@ -56,6 +62,7 @@ impl Stage {
             now: Time::default(),
             running: None,
             swept: None,
+            prepared: None,
             started: 0,
             happened: 0,
             played: Played { transcript: String::new(), records: Vec::new(), run },
@@ -86,6 +93,11 @@ impl Stage {
                 self.write("< swept");
                 self.feed(Input::Swept { survives: self.script.survives });
             }
+            Next::Prepared => {
+                self.prepared = None;
+                self.write("< prepared");
+                self.feed(Input::Prepared);
+            }
             Next::Happening => self.happens(),
             Next::Wakeup => self.feed(Input::Tick),
         }
@@ -103,9 +115,11 @@ impl Stage {
             Why::Deadline | Why::Delay => time.elapsed.saturating_sub(self.now.elapsed),
         });
         let swept = self.swept.map(|moment| moment.saturating_sub(self.now.elapsed));
+        let prepared = self.prepared.map(|moment| moment.saturating_sub(self.now.elapsed));
         let all = [
             (command, Next::CommandEnds),
             (swept, Next::Swept),
+            (prepared, Next::Prepared),
             (happening, Next::Happening),
             (wakeup, Next::Wakeup),
         ];
@@ -133,6 +147,10 @@ impl Stage {
             Happening::RetryNow => {
                 self.write("< retry now");
                 self.feed(Input::RetryNow);
+            }
+            Happening::Stop => {
+                self.write("< stop");
+                self.feed(Input::Stop);
             }
             Happening::Sleep(duration) => {
                 self.write(&format!("< the machine sleeps for {}", human(duration)));
@@ -172,6 +190,9 @@ impl Stage {
                 Action::Kill(signal) => {
                     self.write(&format!("kill {signal}"));
                     self.reach(signal);
+                    if self.prepared.is_some() {
+                        self.prepared = Some(self.now.elapsed);
+                    }
                 }
                 Action::Sweep { which, signal } => {
                     self.write(&format!("sweep {which:?} with {signal}"));
@@ -180,6 +201,10 @@ impl Stage {
                 Action::Ask(_) => {
                     self.write("ask");
                     answers.push(Input::Answered(self.script.answer));
+                }
+                Action::Prepare { attempt, trigger } => {
+                    self.write(&format!("prepare {attempt} ({trigger})"));
+                    self.prepared = Some(self.now.elapsed.saturating_add(PREPARATION));
                 }
                 Action::Abandon => {
                     self.write("abandon");

@@ -1,0 +1,224 @@
+//! A folder with all that is known of a run, fit to be attached to a bug.
+//!
+//! Secrets are masked in all of it; of the environment only a few values are shown.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::thread;
+
+use serde_json::{Map, Value, json};
+
+use crate::config::environment::Environment;
+use crate::destination::{GrowingFile, replace};
+use crate::engine::event::{Event, Outcome, Record};
+use crate::engine::history::History;
+use crate::report::stream::EventStream;
+use crate::report::{Sink, json};
+use crate::streams::logs::{self, Logs};
+use crate::unix::limits::{limits, memory};
+
+/// How much of the end of a log is kept: more is not fit to be attached.
+const MOST_OF_A_LOG: u64 = 16 * 1024 * 1024;
+
+/// Variables whose values say how a program behaves, and nothing of who runs it.
+const SHOWN: [&str; 19] = [
+    "BUILDKITE",
+    "CI",
+    "CLICOLOR_FORCE",
+    "COLUMNS",
+    "GITHUB_ACTIONS",
+    "GITLAB_CI",
+    "LANG",
+    "LANGUAGE",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LC_MESSAGES",
+    "LC_NUMERIC",
+    "LC_TIME",
+    "NO_COLOR",
+    "PATH",
+    "SHELL",
+    "TERM",
+    "TF_BUILD",
+    "TZ",
+];
+
+const EVENTS: &str = "events.ndjson";
+const HISTORY: &str = "history.json";
+const POLICY: &str = "policy.json";
+const ENVIRONMENT: &str = "environment.json";
+const SYSTEM: &str = "system.json";
+
+/// The bundle of a run.
+pub struct Bundle {
+    folder: PathBuf,
+    /// Where the attempts' logs are.
+    logs: PathBuf,
+    /// Keeps other runs out of the folder.
+    _taken: Option<Logs>,
+    events: EventStream,
+    policy: String,
+    environment: Value,
+    mask: Rc<dyn Fn(&str) -> String>,
+    when_failed: bool,
+}
+
+/// What a bundle is made of.
+pub struct Parts<'a> {
+    /// The policy with the origin of every value, as JSON.
+    pub policy: String,
+    /// The environment that we were given.
+    pub environment: &'a Environment,
+    /// Masks secrets.
+    pub mask: Rc<dyn Fn(&str) -> String>,
+    /// Only where the run did not succeed.
+    pub when_failed: bool,
+}
+
+/// The folder of a bundle, which only its owner can read until secrets are masked in it.
+///
+/// # Errors
+/// It cannot be made.
+pub fn create_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+impl Bundle {
+    /// A bundle in `folder`, that takes the logs of attempts from another or from there.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn open(
+        folder: PathBuf,
+        logs: PathBuf,
+        taken: Option<Logs>,
+        parts: Parts<'_>,
+    ) -> io::Result<Bundle> {
+        for name in [HISTORY, POLICY, ENVIRONMENT, SYSTEM] {
+            // Of an earlier run.
+            match fs::remove_file(folder.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        let destination = Box::new(GrowingFile::create(&folder.join(EVENTS))?);
+        let Parts { policy, environment, mask, when_failed } = parts;
+        Ok(Bundle {
+            events: EventStream { destination, when_failed },
+            environment: shown(environment, &*mask),
+            folder,
+            logs,
+            _taken: taken,
+            policy,
+            mask,
+            when_failed,
+        })
+    }
+
+    fn write(&self, history: &History) -> io::Result<()> {
+        self.put(HISTORY, &json::render(history))?;
+        self.put(POLICY, &self.policy)?;
+        self.put(ENVIRONMENT, &pretty(&self.environment))?;
+        self.put(SYSTEM, &pretty(&system(history)))?;
+        for name in logs::names(&self.logs)? {
+            let text = end_of(&self.logs.join(&name))?;
+            replace(&self.folder.join(&name), &self.masked(&text))?;
+        }
+        Ok(())
+    }
+
+    fn put(&self, name: &str, text: &str) -> io::Result<()> {
+        replace(&self.folder.join(name), text.as_bytes())
+    }
+
+    /// The bytes as they are where nothing in them is to be masked.
+    fn masked(&self, bytes: &[u8]) -> Vec<u8> {
+        let text = String::from_utf8_lossy(bytes);
+        let masked = (self.mask)(&text);
+        if masked == text { bytes.to_vec() } else { masked.into_bytes() }
+    }
+
+    /// Nothing of it is wanted.
+    fn discard(&self) -> io::Result<()> {
+        if self.logs == self.folder {
+            for name in logs::names(&self.folder)? {
+                fs::remove_file(self.folder.join(name))?;
+            }
+        }
+        // It stays if something of others is in it.
+        let _not_empty = fs::remove_dir(&self.folder);
+        Ok(())
+    }
+}
+
+impl Sink for Bundle {
+    fn tell(&mut self, record: &Record, history: &History) -> io::Result<()> {
+        self.events.tell(record, history)?;
+        match &record.event {
+            Event::RunStopped(stopped)
+                if self.when_failed && stopped.outcome == Outcome::Succeeded =>
+            {
+                self.discard()
+            }
+            Event::RunStopped(_) => self.write(history),
+            Event::RunStarted(_)
+            | Event::AttemptStarted(_)
+            | Event::AttemptCut(_)
+            | Event::AttemptEnded(_)
+            | Event::RetryPlanned(_) => Ok(()),
+        }
+    }
+}
+
+/// The end of a log, from the beginning of a line where it is not all.
+fn end_of(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let left_out = file.metadata()?.len().saturating_sub(MOST_OF_A_LOG);
+    file.seek(SeekFrom::Start(left_out))?;
+    let mut bytes = Vec::new();
+    file.take(MOST_OF_A_LOG).read_to_end(&mut bytes)?;
+    if left_out == 0 {
+        return Ok(bytes);
+    }
+    // A secret that is cut in two would not be known.
+    let line = bytes.iter().position(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    let note = format!("[{} bytes before this are left out]\n", left_out + line as u64);
+    Ok([note.as_bytes(), bytes.get(line..).unwrap_or_default()].concat())
+}
+
+/// The environment with most values hidden.
+fn shown(environment: &Environment, mask: &dyn Fn(&str) -> String) -> Value {
+    let variables = environment.variables().map(|(name, value)| {
+        let name = String::from_utf8_lossy(name).into_owned();
+        let value = match SHOWN.contains(&name.as_str()) {
+            true => mask(&value.to_string_lossy()),
+            false => "***".to_owned(),
+        };
+        (name, Value::String(value))
+    });
+    Value::Object(variables.collect())
+}
+
+fn system(history: &History) -> Value {
+    let system = rustix::system::uname();
+    let limits = limits()
+        .into_iter()
+        .map(|(name, soft, hard)| (name.to_owned(), json!({ "soft": soft, "hard": hard })));
+    json!({
+        "retryrun": history.version,
+        "system": system.sysname().to_string_lossy(),
+        "release": system.release().to_string_lossy(),
+        "version": system.version().to_string_lossy(),
+        "machine": system.machine().to_string_lossy(),
+        "cpus": thread::available_parallelism().ok().map(usize::from),
+        "memory": memory(),
+        "limits": limits.collect::<Map<_, _>>(),
+    })
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
