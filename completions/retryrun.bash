@@ -320,7 +320,7 @@ _retryrun_options() {
                     return 0
                     ;;
                 --generate)
-                    COMPREPLY=($(compgen -W "man complete-bash complete-zsh complete-fish complete-elvish complete-powershell schema config" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "man complete-bash complete-zsh complete-fish complete-elvish complete-powershell schema schema-events config" -- "${cur}"))
                     return 0
                     ;;
                 --jitter)

@@ -96,6 +96,7 @@ complete-fish\t''
 complete-elvish\t''
 complete-powershell\t''
 schema\t''
+schema-events\t''
 config\t''"
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l jitter -d 'Chance in it: none, full, N%, ... [default: none]' -r -f -a "none\t''
 full\t''

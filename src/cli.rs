@@ -115,6 +115,8 @@ keywords! {
         CompletePowershell = "complete-powershell",
         /// The JSON Schema of the history.
         Schema = "schema",
+        /// The JSON Schema of an event: of a line of the event stream, and of what hooks read.
+        SchemaEvents = "schema-events",
         /// A configuration file with every key and its default.
         Config = "config",
     }

@@ -1,6 +1,6 @@
-//! The files that retryrun comes with: manual page, completions, JSON Schema, configuration.
+//! The files that retryrun comes with: manual page, completions, JSON Schemas, configuration.
 //!
-//! They are generated from the definition of the command line and the types of the history by the tests, committed, and
+//! They are generated from the definition of the command line and the types of the history and its events by the tests, committed, and
 //! part of the program.
 
 use crate::cli::Generate;
@@ -16,6 +16,7 @@ pub fn text(kind: Generate) -> &'static str {
         Generate::CompleteElvish => include_str!("../completions/retryrun.elv"),
         Generate::CompletePowershell => include_str!("../completions/_retryrun.ps1"),
         Generate::Schema => include_str!("generate/history.schema.json"),
+        Generate::SchemaEvents => include_str!("generate/event.schema.json"),
         Generate::Config => include_str!("generate/config.toml"),
     }
 }

@@ -25,6 +25,7 @@ fn the_program_prints_the_files_that_are_in_the_repository() {
         ("complete-elvish", "completions/retryrun.elv"),
         ("complete-powershell", "completions/_retryrun.ps1"),
         ("schema", "src/generate/history.schema.json"),
+        ("schema-events", "src/generate/event.schema.json"),
         ("config", "src/generate/config.toml"),
     ] {
         let ran = Test::new(["--generate", kind]).run();

@@ -14,11 +14,14 @@ use super::time::{Timestamp, optional_seconds, seconds};
 
 /// One event with its two stamps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Record {
     /// When it happened, as a label: the run's start by the calendar and the time since then.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub at: Timestamp,
     /// Seconds since the run began.
     #[serde(with = "seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub t: Duration,
     /// What happened.
     #[serde(flatten)]
@@ -27,8 +30,11 @@ pub struct Record {
 
 /// A record as it leaves us: a line of the event stream, and what hooks read.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(rename = "retryrun.event/1"))]
 pub struct Line<'a> {
     /// The version of the format.
+    #[cfg_attr(test, schemars(extend("const" = 1)))]
     v: u32,
     /// The run's id.
     run: &'a str,
@@ -78,6 +84,7 @@ impl<'a> Closing<'a> {
 
 /// What can happen in a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// The run began: always the first event.
@@ -96,6 +103,7 @@ pub enum Event {
 
 /// Who runs what, under which policy. The text in it is fit to be shown: what is to be masked, is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RunStarted {
     /// Names this run among all others.
     pub run_id: String,
@@ -167,6 +175,7 @@ pub struct PolicySummary {
 
 /// An attempt began.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AttemptStarted {
     /// Its number, from 1.
     pub attempt: u64,
@@ -176,11 +185,13 @@ pub struct AttemptStarted {
     pub pid: Option<u32>,
     /// The time waited before it.
     #[serde(with = "seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub waited: Duration,
 }
 
 /// We began to end an attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AttemptCut {
     /// Its number.
     pub attempt: u64,
@@ -188,21 +199,26 @@ pub struct AttemptCut {
     pub ended_by: EndedBy,
     /// From its beginning, as in its ending.
     #[serde(with = "seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub elapsed: Duration,
     /// The first signal that it was sent.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub signal: Signal,
     /// Time until SIGKILL.
     #[serde(with = "seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub kill_after: Duration,
 }
 
 /// An attempt ended and was judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AttemptEnded {
     /// Its number.
     pub attempt: u64,
     /// Time from its start.
     #[serde(with = "seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub elapsed: Duration,
     /// How it ended.
     #[serde(flatten)]
@@ -226,6 +242,7 @@ pub struct AttemptEnded {
 
 /// A wait began.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RetryPlanned {
     /// The attempt that ended.
     pub attempt: u64,
@@ -235,15 +252,18 @@ pub struct RetryPlanned {
     pub retry: u64,
     /// The wait before it.
     #[serde(with = "seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub delay: Duration,
 }
 
 /// The run ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RunStopped {
     /// How.
     pub outcome: Outcome,
     /// The signal that told us to stop, if one did; SIGPIPE if it was that nobody reads our stdout any more.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub signal: Option<Signal>,
     /// The same in a sentence.
     pub message: String,
@@ -251,6 +271,7 @@ pub struct RunStopped {
     pub exit_code: i32,
     /// The part of a wait that was spent when the run ended in it.
     #[serde(with = "seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub waited: Duration,
 }
 
@@ -340,12 +361,14 @@ keywords! {
 
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Ending {
     /// What ended it.
     pub ended_by: EndedBy,
     /// The exit code that it left, 0 to 255.
     pub exit_code: Option<i32>,
     /// The signal that it died of.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub signal: Option<Signal>,
     /// Whether it left a core dump.
     pub core_dumped: bool,
@@ -405,6 +428,7 @@ impl Ending {
 
 /// What the rules said of an ending; all null where they were not asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Judgement {
     /// Success, transient or permanent.
     pub verdict: Option<Verdict>,
@@ -420,6 +444,7 @@ pub struct Judgement {
 
 /// What was kept of what an attempt wrote, fit to be shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Kept {
     /// The end of its stderr, where that was read.
     #[serde(default)]
@@ -434,12 +459,15 @@ pub struct Kept {
 
 /// What an attempt used, with the children it waited for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Usage {
     /// CPU time in user mode; null if it never began.
     #[serde(with = "optional_seconds")]
+    #[cfg_attr(test, schemars(with = "Option<f64>"))]
     pub cpu_user: Option<Duration>,
     /// CPU time in the kernel.
     #[serde(with = "optional_seconds")]
+    #[cfg_attr(test, schemars(with = "Option<f64>"))]
     pub cpu_system: Option<Duration>,
     /// Peak resident memory of its largest process, in bytes.
     pub max_rss: Option<u64>,
