@@ -18,6 +18,7 @@ mod outputs;
 mod patterns;
 mod readme;
 mod real_commands;
+mod reports;
 mod session;
 mod signals;
 mod sim;
