@@ -1,5 +1,7 @@
 //! What programs read of a run, held against what it promises to be, by others than those who wrote it.
 
+mod junit;
+
 use std::fs;
 use std::path::Path;
 

@@ -3,7 +3,9 @@
 //! They know the engine's nouns and nothing else; where their text goes is handed in.
 
 pub mod json;
+pub mod junit;
 pub mod log;
+pub mod plain;
 pub mod stream;
 pub mod text;
 pub mod whole;
