@@ -57,6 +57,7 @@ Register-ArgumentCompleter -Native -CommandName 'retryrun' -ScriptBlock {
             [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'The form of what retryrun prints [default: text]')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Colours in what retryrun prints [default: auto]')
             [CompletionResult]::new('--live', '--live', [CompletionResultType]::ParameterName, 'The status line [default: auto]')
+            [CompletionResult]::new('--ci', '--ci', [CompletionResultType]::ParameterName, 'The CI system to speak to [default: auto]')
             [CompletionResult]::new('--on-retry', '--on-retry', [CompletionResultType]::ParameterName, 'Run a command of your own as each wait begins')
             [CompletionResult]::new('--before-attempt', '--before-attempt', [CompletionResultType]::ParameterName, 'Run a command of your own before each retry')
             [CompletionResult]::new('--on-success', '--on-success', [CompletionResultType]::ParameterName, 'Run a command of your own after a success')

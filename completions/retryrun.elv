@@ -9,7 +9,7 @@ set edit:completion:arg-completer[retryrun] = {|@words|
         var word = $words[$i]
         if $is-value {
             set is-value = $false
-        } elif (re:match '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--delay-from|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--report|--report-when|--redact|--log-format|--color|--live|--on-retry|--before-attempt|--on-success|--on-give-up|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word) {
+        } elif (re:match '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--delay-from|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--report|--report-when|--redact|--log-format|--color|--live|--ci|--on-retry|--before-attempt|--on-success|--on-give-up|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word) {
             set is-value = $true
         } elif (eq $word --) {
             edit:complete-sudo sudo (all $words[(+ $i 1)..])
@@ -74,6 +74,7 @@ set edit:completion:arg-completer[retryrun] = {|@words|
             cand --log-format 'The form of what retryrun prints [default: text]'
             cand --color 'Colours in what retryrun prints [default: auto]'
             cand --live 'The status line [default: auto]'
+            cand --ci 'The CI system to speak to [default: auto]'
             cand --on-retry 'Run a command of your own as each wait begins'
             cand --before-attempt 'Run a command of your own before each retry'
             cand --on-success 'Run a command of your own after a success'

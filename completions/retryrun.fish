@@ -6,7 +6,7 @@ function __retryrun_command
         set -l word $words[$i]
         if test $is_value = 1
             set is_value 0
-        else if string match -qr -- '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--delay-from|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--report|--report-when|--redact|--log-format|--color|--live|--on-retry|--before-attempt|--on-success|--on-give-up|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word
+        else if string match -qr -- '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--delay-from|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--report|--report-when|--redact|--log-format|--color|--live|--ci|--on-retry|--before-attempt|--on-success|--on-give-up|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word
             set is_value 1
         else if test "$word" = --
             string escape -- $words[(math $i + 1)..]
@@ -74,6 +74,12 @@ never\t''"
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l live -d 'The status line [default: auto]' -r -f -a "auto\t''
 always\t''
 never\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l ci -d 'The CI system to speak to [default: auto]' -r -f -a "auto\t''
+github\t''
+gitlab\t''
+azure\t''
+buildkite\t''
+none\t''"
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l on-retry -d 'Run a command of your own as each wait begins' -r -f -a "(__fish_complete_command)"
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l before-attempt -d 'Run a command of your own before each retry' -r -f -a "(__fish_complete_command)"
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l on-success -d 'Run a command of your own after a success' -r -f -a "(__fish_complete_command)"

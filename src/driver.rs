@@ -23,7 +23,7 @@ use crate::error::{Error, reason};
 use crate::facts;
 use crate::hint::HintFile;
 use crate::leftovers::Leftovers;
-use crate::report::Sinks;
+use crate::report::{Sinks, Starting};
 use crate::streams::Streams;
 use crate::streams::outputs::Outputs;
 use crate::streams::stdin::Stdin;
@@ -174,6 +174,8 @@ impl Driver {
         self.leftovers = None;
         self.ended = None;
         self.tree.begin();
+        let at = self.run.history().started_at.plus(self.clock.now().elapsed);
+        self.sinks.starting(&Starting { attempt, trigger, at }, self.run.history());
         match self.spawn(attempt, trigger) {
             Ok(child) => {
                 self.child = Some(child);

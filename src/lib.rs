@@ -24,26 +24,21 @@ pub mod leftovers;
 pub mod patterns;
 pub mod redact;
 pub mod report;
+pub mod reporting;
 pub mod streams;
 pub mod unix;
 
 use std::ffi::{CString, OsString};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
 use std::rc::Rc;
 
-use tracing_subscriber::filter::LevelFilter;
-
-use bundle::{Bundle, Parts};
 use classify::Failure;
 use cli::{Args, Request};
 use command::{Command, StreamPlan};
 use config::environment::Environment;
-use config::report::{Format, Place, ReportWhen};
-use config::value::{Color, HistoryWhen, LogFormat, Pattern, StdinMode, StdoutMode};
-use config::verbosity::Verbosity;
-use config::{Call, Hooks, Reporting, Resolved, Sources, Streaming, TextRules, explain};
+use config::value::{Pattern, StdinMode, StdoutMode};
+use config::{Call, Hooks, Resolved, Sources, Streaming, TextRules, explain};
 use engine::Run;
 use engine::event::RunStarted;
 use engine::exit::Exit;
@@ -51,15 +46,10 @@ use engine::output::Stream;
 use error::Error;
 use redact::Redactor;
 use report::Sinks;
-use report::json::HistoryPrinter;
-use report::log::{Log, Options};
-use report::stream::EventStream;
 use report::text::{harmless, harmless_json};
-use report::whole::WholeReport;
 use streams::logs::Logs;
 use streams::outputs::Plan;
 use streams::stdin::Wish;
-use unix::outlet::Stderr;
 use unix::output::Output;
 use unix::{cgroup, clock};
 
@@ -190,10 +180,10 @@ fn execute(
     });
     let mask: Rc<dyn Fn(&str) -> String> = Rc::new(move |text| redactor.mask(text));
     let mut sinks = Sinks::default();
-    add_reports(&mut sinks, &resolved.reporting, &*mask)?;
-    add_lines(&mut sinks, &resolved.reporting, &environment);
+    reporting::add_reports(&mut sinks, &resolved.reporting, &*mask)?;
+    reporting::add_lines(&mut sinks, &resolved.reporting, &environment);
     let streams = streams(&resolved, &identity.run_id)?;
-    add_bundles(&mut sinks, &resolved, &streams, &identity.run_id, &environment, &mask)?;
+    reporting::add_bundles(&mut sinks, &resolved, &streams, &identity.run_id, &environment, &mask)?;
     let command = Command {
         words: words.collect::<Result<_, _>>()?,
         shown_name: shown.into_iter().next().unwrap_or_default(),
@@ -223,7 +213,7 @@ fn streams(resolved: &Resolved, run_id: &str) -> Result<StreamPlan, Error> {
     let Streaming { stdin, stdout, log_dir, delay_from, tail, spool_limit } = &resolved.streaming;
     let policy = &resolved.policy;
     // A bundle has the logs of all attempts, be it where --log-dir says or in its own folder.
-    let log_dir = log_dir.as_ref().or_else(|| bundles(&resolved.reporting).next());
+    let log_dir = log_dir.as_ref().or_else(|| reporting::bundles(&resolved.reporting).next());
     let reads_both = policy.idle_timeout.is_some() || log_dir.is_some() || delay_from.is_some();
     let holds_stdout = *stdout == StdoutMode::Final;
     let stdin = match stdin {
@@ -275,119 +265,6 @@ fn hooks(hooks: Hooks) -> Result<hook::Commands, Error> {
         on_give_up: command(hooks.on_give_up)?,
         timeout: hooks.timeout,
     })
-}
-
-/// Opens what reports are written to: before anything of ours is, whose descriptor could be taken for one that we were given.
-fn add_reports(
-    sinks: &mut Sinks,
-    reporting: &Reporting,
-    mask: &dyn Fn(&str) -> String,
-) -> Result<(), Error> {
-    let when_failed = reporting.report_when == ReportWhen::Failure;
-    for report in &reporting.reports {
-        let name = mask(&report.to_string());
-        let fail = |source| Error::Report { name: name.clone(), source };
-        let destination = destination::open(report).map_err(fail)?;
-        let render = match report.format {
-            Format::Json | Format::Markdown | Format::Html | Format::Junit => report::json::render,
-            Format::Ndjson => {
-                sinks.add_report(name, Box::new(EventStream { destination, when_failed }));
-                continue;
-            }
-            Format::Bundle => continue,
-        };
-        sinks.add_report(name, Box::new(WholeReport { render, destination, when_failed }));
-    }
-    Ok(())
-}
-
-fn bundles(reporting: &Reporting) -> impl Iterator<Item = &PathBuf> {
-    reporting.reports.iter().filter_map(|report| match (report.format, &report.place) {
-        (Format::Bundle, Place::Path(path)) => Some(path),
-        _ => None,
-    })
-}
-
-fn add_bundles(
-    sinks: &mut Sinks,
-    resolved: &Resolved,
-    streams: &StreamPlan,
-    run_id: &str,
-    environment: &Environment,
-    mask: &Rc<dyn Fn(&str) -> String>,
-) -> Result<(), Error> {
-    let Some(logs) = streams.logs.as_ref().map(Logs::folder) else { return Ok(()) };
-    for (index, path) in bundles(&resolved.reporting).enumerate() {
-        let name = mask(&format!("bundle:{}", path.display()));
-        let parts = Parts {
-            policy: explain::json(resolved),
-            environment,
-            mask: mask.clone(),
-            when_failed: resolved.reporting.report_when == ReportWhen::Failure,
-        };
-        let has_the_logs = index == 0 && resolved.streaming.log_dir.is_none();
-        let open = || {
-            if has_the_logs {
-                return Bundle::open(logs.to_owned(), logs.to_owned(), None, parts);
-            }
-            bundle::create_folder(path)?;
-            let taken = Logs::open(path, run_id)?;
-            Bundle::open(taken.folder().to_owned(), logs.to_owned(), Some(taken), parts)
-        };
-        let bundle = open().map_err(|source| Error::Report { name: name.clone(), source })?;
-        sinks.add_report(name, Box::new(bundle));
-    }
-    Ok(())
-}
-
-/// What is written to stderr.
-fn add_lines(sinks: &mut Sinks, reporting: &Reporting, environment: &Environment) {
-    let filter = match reporting.verbose {
-        _ if reporting.quiet => LevelFilter::ERROR,
-        Verbosity::USUAL => LevelFilter::INFO,
-        Verbosity::MORE => LevelFilter::DEBUG,
-        _ => LevelFilter::TRACE,
-    };
-    sinks.add(Log::new(
-        Stderr::default(),
-        Options {
-            json: reporting.log_format == LogFormat::Json,
-            color: is_coloured(reporting.color, environment),
-            filter,
-        },
-    ));
-    if reporting.history != HistoryWhen::Never {
-        sinks.add(HistoryPrinter {
-            writer: Stderr::default(),
-            indented: io::stderr().is_terminal(),
-            always: reporting.history == HistoryWhen::Always,
-            filter,
-        });
-    }
-}
-
-fn is_coloured(color: Color, environment: &Environment) -> bool {
-    match color {
-        Color::Always => true,
-        Color::Never => false,
-        Color::Auto => colour_of(environment).unwrap_or_else(|| io::stderr().is_terminal()),
-    }
-}
-
-/// What the environment says of colours, by no-color.org and bixense.com/clicolors; none where that is left to stderr.
-fn colour_of(environment: &Environment) -> Option<bool> {
-    let said = |name| environment.get(name);
-    let is_plain = || {
-        said("CLICOLOR").is_some_and(|value| value == "0")
-            || said("TERM").is_none_or(|terminal| terminal == "dumb")
-    };
-    if said("NO_COLOR").is_some() {
-        Some(false)
-    } else if said("CLICOLOR_FORCE").is_some_and(|value| value != "0") {
-        Some(true)
-    } else {
-        is_plain().then_some(false)
-    }
 }
 
 /// Random bits of the kernel.

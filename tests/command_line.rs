@@ -31,6 +31,7 @@ fn settings() -> Vec<(&'static str, &'static str, &'static str, Value)> {
         ("redact", "", "a[0-9]", json!(["a[0-9]"])),
         ("log_format", "", "json", json!("json")),
         ("color", "", "never", json!("never")),
+        ("ci", "", "gitlab", json!("gitlab")),
         ("exit_code", "", "exhausted=same", json!(["exhausted=same"])),
     ]
 }

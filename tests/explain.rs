@@ -64,7 +64,8 @@ fn the_json_form_is_one_line_with_everything() {
 {"name":"verbose","value":false,"origin":"built in"},
 {"name":"log_format","value":"text","origin":"built in"},
 {"name":"color","value":"auto","origin":"built in"},
-{"name":"live","value":"auto","origin":"built in"}],
+{"name":"live","value":"auto","origin":"built in"},
+{"name":"ci","value":"auto","origin":"built in"}],
 "rules":[
 {"rule":"75 & !timeout","verdict":"transient","reason":"busy","origin":"flag --retry-on"},
 {"rule":"any","verdict":"permanent","reason":"unlisted","origin":"flag --retry-on"},
@@ -131,6 +132,7 @@ Settings:
   log_format      text           built in
   color           auto           built in
   live            auto           built in
+  ci              auto           built in
 
 Rules, the first that holds decides:
   22   permanent (gone)       policy fetch (c.toml:1)

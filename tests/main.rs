@@ -2,6 +2,7 @@
 
 mod arbitrary_input;
 mod attempts;
+mod ci;
 mod classify;
 mod command_line;
 mod configuration;

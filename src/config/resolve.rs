@@ -12,8 +12,8 @@ use super::report::{Report, ReportWhen};
 use super::resolved::{Hooks, Reporting, Resolved, Row, Streaming, Supervision, TextRules};
 use super::settings::Settings;
 use super::value::{
-    Color, DelayFrom, HistoryWhen, Live, LogFormat, Multiplier, Pattern, ProcessGroup, Seconds,
-    Seed, Size, StdinMode, StdoutMode,
+    CiChoice, Color, DelayFrom, HistoryWhen, Live, LogFormat, Multiplier, Pattern, ProcessGroup,
+    Seconds, Seed, Size, StdinMode, StdoutMode,
 };
 use super::verbosity::Verbosity;
 use crate::engine::backoff::{Backoff, Jitter, Shape, Waits};
@@ -103,6 +103,7 @@ pub(super) fn resolve(
         log_format: resolver.value("log_format", |settings| settings.log_format, LogFormat::Text),
         color: resolver.value("color", |settings| settings.color, Color::Auto),
         live: resolver.value("live", |settings| settings.live, Live::Auto),
+        ci: resolver.value("ci", |settings| settings.ci, CiChoice::Auto),
     };
     Resolved {
         text_rules: text_rules(stack, &policy.rules),

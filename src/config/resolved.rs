@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::report::{Report, ReportWhen};
 use super::value::{
-    Color, DelayFrom, HistoryWhen, Live, LogFormat, ProcessGroup, StdinMode, StdoutMode,
+    CiChoice, Color, DelayFrom, HistoryWhen, Live, LogFormat, ProcessGroup, StdinMode, StdoutMode,
 };
 use super::verbosity::Verbosity;
 use crate::engine::policy::Policy;
@@ -112,6 +112,8 @@ pub struct Reporting {
     pub color: Color,
     /// When there is a status line.
     pub live: Live,
+    /// Which CI system is spoken to.
+    pub ci: CiChoice,
 }
 
 /// A setting in effect.

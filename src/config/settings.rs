@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use super::report::{Report, ReportWhen};
 use super::value::{
-    Color, DelayFrom, Delays, HistoryWhen, Live, LogFormat, Multiplier, Otherwise, Pattern,
-    ProcessGroup, Seconds, Seed, Size, StdinMode, StdoutMode,
+    CiChoice, Color, DelayFrom, Delays, HistoryWhen, Live, LogFormat, Multiplier, Otherwise,
+    Pattern, ProcessGroup, Seconds, Seed, Size, StdinMode, StdoutMode,
 };
 use super::verbosity::Verbosity;
 use crate::engine::backoff::{Jitter, Shape};
@@ -322,6 +322,17 @@ pub struct Settings {
         value_parser = word::<Live>(),
     )]
     pub live: Option<Live>,
+
+    /// The CI system to speak to [default: auto]
+    ///
+    /// One of auto (by the environment), github, gitlab, azure, buildkite or none. From the first failure on each further attempt stands
+    /// in a collapsible group; at the end come an annotation (github, azure) and a job summary (github: the file that
+    /// GITHUB_STEP_SUMMARY names; azure). --quiet leaves out the groups and all annotations but errors.
+    #[arg(
+        long, value_name = "SYSTEM", help_heading = REPORTS, hide_short_help = true, hide_possible_values = true,
+        value_parser = word::<CiChoice>(),
+    )]
+    pub ci: Option<CiChoice>,
 
     /// Run a command of your own as each wait begins
     ///

@@ -168,6 +168,24 @@ keywords! {
     }
 }
 
+keywords! {
+    /// Which CI system is spoken to.
+    CiChoice {
+        /// The one whose environment we run in, if it is any.
+        Auto = "auto",
+        /// GitHub Actions.
+        GitHub = "github",
+        /// GitLab CI/CD.
+        GitLab = "gitlab",
+        /// Azure Pipelines.
+        Azure = "azure",
+        /// Buildkite.
+        Buildkite = "buildkite",
+        /// None.
+        None = "none",
+    }
+}
+
 scalars!(
     DelayFrom,
     Size,

@@ -237,6 +237,10 @@ fn environment() -> Roff {
                 "Set for the command with --hints: the file in which it may say what it knows of its failure.",
             ),
             ("NO_COLOR, CLICOLOR, CLICOLOR_FORCE, TERM", "Colours, with --color auto."),
+            (
+                "GITHUB_ACTIONS, GITLAB_CI, TF_BUILD, BUILDKITE",
+                "The CI system, with --ci auto. GITHUB_STEP_SUMMARY and AGENT_TEMPDIRECTORY are where the job summary goes.",
+            ),
             ("XDG_CONFIG_HOME, HOME", "Where the user's configuration is."),
         ],
     )

@@ -2,6 +2,7 @@
 //!
 //! They know the engine's nouns and nothing else; where their text goes is handed in.
 
+pub mod ci;
 pub mod json;
 pub mod junit;
 pub mod log;
@@ -12,9 +13,21 @@ pub mod whole;
 
 use std::io;
 
-use crate::engine::event::Record;
+use crate::engine::event::{Record, Trigger};
 use crate::engine::history::History;
+use crate::engine::time::Timestamp;
 use crate::error::reason;
+
+/// An attempt that is about to start.
+#[derive(Clone, Copy, Debug)]
+pub struct Starting {
+    /// Its number, from 1.
+    pub attempt: u64,
+    /// Why it begins.
+    pub trigger: Trigger,
+    /// The moment.
+    pub at: Timestamp,
+}
 
 /// Takes the records of a run.
 pub trait Sink {
@@ -23,6 +36,14 @@ pub trait Sink {
     /// # Errors
     /// It could not be written; then the sink is not used again.
     fn tell(&mut self, record: &Record, history: &History) -> io::Result<()>;
+
+    /// Hears that an attempt is about to start, before it can write anything: its record comes when it runs.
+    ///
+    /// # Errors
+    /// As [`Sink::tell`].
+    fn starting(&mut self, _starting: &Starting, _history: &History) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Takes a warning that is no part of the run's story.
     ///
@@ -102,6 +123,11 @@ impl Sinks {
     /// Tells those on stderr. Of one that fails nothing more could be said there.
     pub fn say(&mut self, record: &Record, history: &History) {
         self.lines.retain_mut(|sink| sink.tell(record, history).is_ok());
+    }
+
+    /// Says that an attempt is about to start.
+    pub fn starting(&mut self, starting: &Starting, history: &History) {
+        self.lines.retain_mut(|sink| sink.starting(starting, history).is_ok());
     }
 
     /// Says what went wrong beside the run.

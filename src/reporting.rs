@@ -1,0 +1,164 @@
+//! Makes the reports that the settings ask for: where each goes, and what is written to stderr.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::bundle::{self, Bundle, Parts};
+use crate::command::StreamPlan;
+use crate::config::environment::Environment;
+use crate::config::report::{Format, Place, Report, ReportWhen};
+use crate::config::value::{CiChoice, Color, HistoryWhen, LogFormat};
+use crate::config::verbosity::Verbosity;
+use crate::config::{Reporting, Resolved, explain};
+use crate::destination;
+use crate::error::Error;
+use crate::report::ci::{self, Ci, Summary, System};
+use crate::report::json::HistoryPrinter;
+use crate::report::log::{Log, Options};
+use crate::report::stream::EventStream;
+use crate::report::whole::WholeReport;
+use crate::report::{self, Sinks};
+use crate::streams::logs::Logs;
+use crate::unix::outlet::Stderr;
+
+/// Opens what reports are written to: before anything of ours is, whose descriptor could be taken for one that we were given.
+///
+/// # Errors
+/// One of them cannot be written.
+pub fn add_reports(
+    sinks: &mut Sinks,
+    reporting: &Reporting,
+    mask: &dyn Fn(&str) -> String,
+) -> Result<(), Error> {
+    let when_failed = reporting.report_when == ReportWhen::Failure;
+    let is_bundle = |report: &&Report| report.format == Format::Bundle;
+    for report in reporting.reports.iter().filter(|report| !is_bundle(report)) {
+        let name = mask(&report.to_string());
+        let fail = |source| Error::Report { name: name.clone(), source };
+        let destination = destination::open(report).map_err(fail)?;
+        let render = match report.format {
+            Format::Json | Format::Markdown | Format::Html => report::json::render,
+            Format::Junit => report::junit::render,
+            Format::Ndjson => {
+                sinks.add_report(name, Box::new(EventStream { destination, when_failed }));
+                continue;
+            }
+            Format::Bundle => continue,
+        };
+        sinks.add_report(name, Box::new(WholeReport { render, destination, when_failed }));
+    }
+    Ok(())
+}
+
+/// The folders of bundles.
+pub fn bundles(reporting: &Reporting) -> impl Iterator<Item = &PathBuf> {
+    reporting.reports.iter().filter_map(|report| match (report.format, &report.place) {
+        (Format::Bundle, Place::Path(path)) => Some(path),
+        _ => None,
+    })
+}
+
+/// Takes the folders of bundles, now that it is known where the attempts' logs are.
+///
+/// # Errors
+/// One of them cannot be written.
+pub fn add_bundles(
+    sinks: &mut Sinks,
+    resolved: &Resolved,
+    streams: &StreamPlan,
+    run_id: &str,
+    environment: &Environment,
+    mask: &Rc<dyn Fn(&str) -> String>,
+) -> Result<(), Error> {
+    let Some(logs) = streams.logs.as_ref().map(Logs::folder) else { return Ok(()) };
+    for (index, path) in bundles(&resolved.reporting).enumerate() {
+        let name = mask(&format!("bundle:{}", path.display()));
+        let parts = Parts {
+            policy: explain::json(resolved),
+            environment,
+            mask: mask.clone(),
+            when_failed: resolved.reporting.report_when == ReportWhen::Failure,
+        };
+        let has_the_logs = index == 0 && resolved.streaming.log_dir.is_none();
+        let open = || {
+            if has_the_logs {
+                return Bundle::open(logs.to_owned(), logs.to_owned(), None, parts);
+            }
+            bundle::create_folder(path)?;
+            let taken = Logs::open(path, run_id)?;
+            Bundle::open(taken.folder().to_owned(), logs.to_owned(), Some(taken), parts)
+        };
+        let bundle = open().map_err(|source| Error::Report { name: name.clone(), source })?;
+        sinks.add_report(name, Box::new(bundle));
+    }
+    Ok(())
+}
+
+/// What is written to stderr.
+pub fn add_lines(sinks: &mut Sinks, reporting: &Reporting, environment: &Environment) {
+    let filter = match reporting.verbose {
+        _ if reporting.quiet => LevelFilter::ERROR,
+        Verbosity::USUAL => LevelFilter::INFO,
+        Verbosity::MORE => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let log = || {
+        let json = reporting.log_format == LogFormat::Json;
+        let color = is_coloured(reporting.color, environment);
+        Log::new(Stderr::default(), Options { json, color, filter })
+    };
+    sinks.add(log());
+    // Behind our lines, and before the history, which is the last thing on stderr.
+    if let Some(system) = ci_system(reporting.ci, environment) {
+        let summary = Summary::of(system, |name| environment.get(name));
+        let options = ci::Options { system, filter, summary, render: ci::plain_summary };
+        sinks.add(Ci::new(Stderr::default(), log(), options));
+    }
+    if reporting.history != HistoryWhen::Never {
+        sinks.add(HistoryPrinter {
+            writer: Stderr::default(),
+            indented: io::stderr().is_terminal(),
+            always: reporting.history == HistoryWhen::Always,
+            filter,
+        });
+    }
+}
+
+/// The CI system to speak to.
+fn ci_system(choice: CiChoice, environment: &Environment) -> Option<System> {
+    match choice {
+        CiChoice::Auto => System::detect(|name| environment.get(name)),
+        CiChoice::GitHub => Some(System::GitHub),
+        CiChoice::GitLab => Some(System::GitLab),
+        CiChoice::Azure => Some(System::Azure),
+        CiChoice::Buildkite => Some(System::Buildkite),
+        CiChoice::None => None,
+    }
+}
+
+fn is_coloured(color: Color, environment: &Environment) -> bool {
+    match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => colour_of(environment).unwrap_or_else(|| io::stderr().is_terminal()),
+    }
+}
+
+/// What the environment says of colours, by no-color.org and bixense.com/clicolors; none where that is left to stderr.
+fn colour_of(environment: &Environment) -> Option<bool> {
+    let said = |name| environment.get(name);
+    let is_plain = || {
+        said("CLICOLOR").is_some_and(|value| value == "0")
+            || said("TERM").is_none_or(|terminal| terminal == "dumb")
+    };
+    if said("NO_COLOR").is_some() {
+        Some(false)
+    } else if said("CLICOLOR_FORCE").is_some_and(|value| value != "0") {
+        Some(true)
+    } else {
+        is_plain().then_some(false)
+    }
+}
