@@ -30,10 +30,13 @@ fn filter(program: &str, arguments: &[&str], input: &str) -> Output {
 
 /// A YAML file of the project.
 fn yaml(file: &str) -> Value {
-    let text = fs::read_to_string(root().join(file)).expect("a file of the project");
+    parsed(&fs::read_to_string(root().join(file)).expect("a file of the project"))
+}
+
+fn parsed(text: &str) -> Value {
     let script = "import json, sys, yaml; print(json.dumps(yaml.safe_load(sys.stdin)))";
-    let output = filter("python3", &["-c", script], &text);
-    assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = filter("python3", &["-c", script], text);
+    assert!(output.status.success(), "{text}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
@@ -347,4 +350,86 @@ fn gitlab_s_scripts_are_plain_shell() {
     for line in at(&template, "/.retryrun/before_script").as_array().expect("lines") {
         assert_shellcheck_has_nothing_to_say("sh", line.as_str().expect("text"));
     }
+}
+
+/// The pipelines that the README shows, by the name in the first line of each.
+fn shown_pipelines() -> BTreeMap<String, Value> {
+    let readme = fs::read_to_string(root().join("README.md")).expect("the README");
+    let blocks = readme.split("```yaml\n").skip(1);
+    let named = blocks.map(|block| {
+        let text = block.split("```").next().unwrap_or_default();
+        let name = text.lines().next().and_then(|line| line.strip_prefix("# ")).expect("a name");
+        (name.to_owned(), parsed(text))
+    });
+    named.collect()
+}
+
+/// Puts a `deploy` that fails once into a job's folder.
+fn deploy(folder: &Path) {
+    let script = "#!/bin/sh\n[ -e failed ] || { touch failed; exit 75; }\necho deployed\n";
+    fs::write(folder.join("deploy"), script).expect("a file");
+    let may_run = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(folder.join("deploy"), may_run).expect("its own file");
+}
+
+/// Runs a line of a pipeline as a job of a system does.
+fn line_in_job(line: &str, variable: (&str, &str)) -> Output {
+    let job = Job::new(&[]);
+    deploy(job.folder.path());
+    Command::new("bash")
+        .args(["-c", line])
+        .env_clear()
+        .env("PATH", job.variables.get("PATH").expect("one"))
+        .env("RETRYRUN_DELAY", "0")
+        .env(variable.0, variable.1)
+        .current_dir(job.folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .expect("bash runs")
+}
+
+/// The stderr of a job whose command failed once.
+#[track_caller]
+fn deployed_late(output: &Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{stderr}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "deployed\n");
+    assert!(stderr.contains("retryrun: attempt 1/6 failed"), "{stderr}");
+    stderr
+}
+
+#[test]
+fn the_pipelines_that_the_readme_shows_retry() {
+    let pipelines = shown_pipelines();
+    let pipeline = |name: &str| pipelines.get(name).unwrap_or_else(|| panic!("{name} is shown"));
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+
+    let github = pipeline(".github/workflows/deploy.yml");
+    let with = at(github, "/jobs/deploy/steps/1/with").as_object().expect("inputs");
+    let inputs: Vec<(&str, String)> =
+        with.iter().map(|(name, value)| (name.as_str(), text(value))).collect();
+    let inputs: Vec<(&str, &str)> =
+        inputs.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut job = Job::new(&inputs);
+    job.variables.insert("RETRYRUN_DELAY".to_owned(), "0".to_owned());
+    deploy(job.folder.path());
+    let stderr = deployed_late(&job.run());
+    assert!(stderr.contains("\n::group::retryrun: attempt 2/6\n"), "{stderr}");
+
+    let gitlab = pipeline(".gitlab-ci.yml");
+    assert_eq!(at(gitlab, "/include/0/file"), "ci/gitlab/retryrun.gitlab-ci.yml");
+    assert_eq!(at(gitlab, "/deploy/extends"), ".retryrun");
+    let retries = text(at(gitlab, "/deploy/variables/RETRYRUN_RETRIES"));
+    let line = format!("RETRYRUN_RETRIES={retries} {}", text(at(gitlab, "/deploy/script/0")));
+    let stderr = deployed_late(&line_in_job(&line, ("GITLAB_CI", "true")));
+    assert!(stderr.contains("\r\u{1b}[0Kretryrun: attempt 2/6\n"), "{stderr}");
+
+    let line = text(at(pipeline("azure-pipelines.yml"), "/steps/0/bash"));
+    let stderr = deployed_late(&line_in_job(&line, ("TF_BUILD", "True")));
+    assert!(stderr.contains("\n##[group]retryrun: attempt 2/6\n"), "{stderr}");
+
+    let line = text(at(pipeline(".buildkite/pipeline.yml"), "/steps/0/command"));
+    let stderr = deployed_late(&line_in_job(&line, ("BUILDKITE", "true")));
+    assert!(stderr.contains("\n--- retryrun: attempt 2/6\n"), "{stderr}");
+    assert_eq!(pipelines.len(), 4);
 }
