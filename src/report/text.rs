@@ -11,9 +11,10 @@ const MARKERS: [(&str, &str); 4] = [
     ("section_end:", "section\\_end:"),
 ];
 
-/// Control characters, and the separators of lines and paragraphs.
+/// Control characters, the separators of lines and paragraphs, and what makes text that follows appear in another order, ours too.
 fn breaks_or_controls(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+    let reorders = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || reorders || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// The text on one line, with control characters as escapes and CI commands broken up.
@@ -33,6 +34,19 @@ pub fn harmless(text: &str) -> String {
         }
     }
     shown
+}
+
+/// The same for text of several lines, which it keeps, with the tabs in them. No line begins with what GitHub takes for a command.
+#[must_use]
+pub fn harmless_lines(text: &str) -> String {
+    let lines = text.lines().map(|line| {
+        let parts: Vec<String> = line.split('\t').map(harmless).collect();
+        let line = parts.join("\t");
+        // A runner looks behind white space.
+        let commands = line.trim_start().starts_with("::");
+        if commands { line.replacen("::", ":\\:", 1) } else { line }
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// JSON text in which the strings are harmless too, and still mean the same.
@@ -88,11 +102,20 @@ mod tests {
         assert_eq!(harmless("##vso[x]##[error]"), "#\\#vso[x]#\\#[error]");
         assert_eq!(harmless("section_start:1:a"), "section\\_start:1:a");
         assert_eq!(harmless("plain é text"), "plain é text");
+        assert_eq!(harmless("a\u{202e}b\u{2069}"), "a\\u{202e}b\\u{2069}");
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(
+            harmless_lines("a\tb\r\n\n \t::error::x\r::\u{1b}[1m\n##[group]\n"),
+            "a\tb\n\n \t:\\:error::x\\r::\\u{1b}[1m\n#\\#[group]"
+        );
     }
 
     #[test]
     fn harmless_json_means_the_same() {
-        let text = "\u{1b}\u{7f}\u{9b}\u{2028}##vso[a]###[b]section_start:section_end: é\n";
+        let text = "\u{1b}\u{7f}\u{9b}\u{2028}\u{202e}##vso[a]###[b]section_start:section_end: é\n";
         let json = serde_json::to_string(text).expect("a string");
         let shown = harmless_json(&json);
         assert_eq!(serde_json::from_str::<String>(&shown).expect("still a string"), text);
