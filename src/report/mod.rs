@@ -3,12 +3,20 @@
 //! They know the engine's nouns and nothing else; where their text goes is handed in.
 
 pub mod ci;
+pub mod headline;
+pub mod html;
 pub mod json;
 pub mod junit;
 pub mod log;
+pub mod markdown;
 pub mod plain;
+pub mod policy;
+#[cfg(test)]
+mod sample;
 pub mod stream;
+pub mod tails;
 pub mod text;
+pub mod timeline;
 pub mod whole;
 
 use std::io;
