@@ -40,7 +40,9 @@ pub fn add_reports(
         let fail = |source| Error::Report { name: name.clone(), source };
         let destination = destination::open(report).map_err(fail)?;
         let render = match report.format {
-            Format::Json | Format::Markdown | Format::Html => report::json::render,
+            Format::Json => report::json::render,
+            Format::Markdown => report::markdown::render,
+            Format::Html => report::html::render,
             Format::Junit => report::junit::render,
             Format::Ndjson => {
                 sinks.add_report(name, Box::new(EventStream { destination, when_failed }));
@@ -114,7 +116,7 @@ pub fn add_lines(sinks: &mut Sinks, reporting: &Reporting, environment: &Environ
     // Behind our lines, and before the history, which is the last thing on stderr.
     if let Some(system) = ci_system(reporting.ci, environment) {
         let summary = Summary::of(system, |name| environment.get(name));
-        let options = ci::Options { system, filter, summary, render: ci::plain_summary };
+        let options = ci::Options { system, filter, summary, render: report::markdown::render };
         sinks.add(Ci::new(Stderr::default(), log(), options));
     }
     if reporting.history != HistoryWhen::Never {

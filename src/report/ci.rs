@@ -12,7 +12,7 @@ use std::io;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::log::{Log, closing_level};
-use super::text::{command_line, harmless};
+use super::text::command_line;
 use super::{Sink, Starting};
 use crate::engine::event::{Event, Outcome, Record, RunStopped, Verdict};
 use crate::engine::history::{Attempt, History};
@@ -171,11 +171,4 @@ fn failures(attempts: &[Attempt]) -> String {
     let more = if kinds.len() > NAMED { ", ..." } else { "" };
     kinds.truncate(NAMED);
     format!("; before that {}{more}", kinds.join(", "))
-}
-
-/// A summary without details.
-#[must_use]
-pub fn plain_summary(history: &History) -> String {
-    let message = harmless(history.message.as_deref().unwrap_or_default());
-    format!("## retryrun\n\n```\n{}\n{message}\n```\n", harmless(&command_line(&history.command)))
 }
