@@ -4,8 +4,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::thread::sleep;
 use std::time::Duration;
 
+use crate::preload::{Moment, holding};
 use crate::session::{Session, kill, members, stat, state, until};
-use crate::test::{RETRYRUN, Test};
+use crate::test::{RETRYRUN, Test, actor, child_of};
 
 const CTRL_C: &str = "\u{3}";
 const CTRL_Z: &str = "\u{1a}";
@@ -356,6 +357,26 @@ fn keys_reach_a_command_in_another_group_through_us() {
         shell.wait_for("caught");
         shell.line("echo \"status[$?]\"");
         assert_eq!(shell.number_after("status"), 7, "{choice}");
+    }
+}
+
+#[test]
+fn a_key_reaches_a_command_in_another_group_before_it_runs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let preload = format!("LD_PRELOAD={}", holding(folder.path(), Moment::Forked).display());
+    for choice in ["new", "session"] {
+        let options = ["env", &preload, RETRYRUN, "-n0", "--process-group", choice, "--"];
+        let mut session = Session::start(&[&options[..], &[&actor(), "touch=ran"]].concat());
+        until("its process is there", || session.path("moments").exists());
+        let command = child_of(session.pid()).expect("it is there");
+        session.press(CTRL_C);
+        until("it has got it", || {
+            let status = std::fs::read_to_string(format!("/proc/{command}/status"));
+            status.expect("it lives").contains("ShdPnd:\t0000000000000002\n")
+        });
+        std::fs::write(session.path("go"), "").expect("a file");
+        let status = session.wait();
+        assert_eq!((status.signal(), session.path("ran").exists()), (Some(libc::SIGINT), false));
     }
 }
 

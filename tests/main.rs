@@ -17,6 +17,7 @@ mod job_control;
 mod laws;
 mod outputs;
 mod patterns;
+mod preload;
 mod readme;
 mod real_commands;
 mod reports;

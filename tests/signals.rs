@@ -12,7 +12,8 @@ use std::time::Duration;
 use retryrun::engine::event::{EndedBy, Outcome, Trigger};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::test::{Process, RETRYRUN, Ran, Running, Test, actor, wait_until};
+use crate::preload::{Moment, held};
+use crate::test::{Process, RETRYRUN, Ran, Running, Test, actor, child_of, wait_until};
 
 const STOPPING: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
 
@@ -113,11 +114,35 @@ fn a_killed_command_is_a_failure_like_any_other() {
 
 #[test]
 fn if_we_are_killed_so_is_the_command() {
-    // The output ends only when the command, which holds it, has ended.
-    let mut running = Test::bash(&[], "echo up; exec sleep 1000").start();
-    running.stdout_line();
+    let mut running = Test::actor(&[], "pid=command sleep").start();
+    let [command] = running.pids(["command"]);
     running.signal(Signal::KILL);
-    assert_eq!(running.finish().signal(), Some(libc::SIGKILL));
+    assert_eq!(running.wait().signal(), Some(libc::SIGKILL));
+    wait_until("the command is killed", || !command.lives());
+}
+
+#[test]
+fn if_we_are_killed_before_the_command_runs_it_never_does() {
+    let (test, forked, go) = held(Test::actor(&[], "say=ran"), Moment::Forked);
+    let mut running = test.start();
+    wait_until("its process is there", || forked.exists());
+    running.signal(Signal::KILL);
+    running.wait();
+    fs::write(go, "").expect("a file");
+    assert_eq!(running.finish().stdout, "");
+}
+
+#[test]
+fn a_signal_to_the_command_before_it_runs_is_not_lost() {
+    // As one to our whole group, where what we pass on comes later.
+    let (test, forked, go) = held(Test::actor(&[], "say=ran"), Moment::Forked);
+    let running = test.start();
+    wait_until("its process is there", || forked.exists());
+    let command = child_of(running.pid().as_raw_nonzero().get()).expect("it is there");
+    kill_process(Pid::from_raw(command).expect("a pid"), Signal::TERM).expect("it is held");
+    fs::write(go, "").expect("a file");
+    let ran = running.finish();
+    assert_eq!((ran.signal(), ran.stdout.as_str()), (Some(libc::SIGTERM), ""), "{}", ran.stderr);
 }
 
 #[test]

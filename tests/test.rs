@@ -296,6 +296,12 @@ fn state(pid: i32) -> Option<(String, String)> {
     Some((fields.next()?, fields.nth(18)?))
 }
 
+/// The child of a process that has one.
+pub fn child_of(pid: i32) -> Option<i32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    children.trim().parse().ok()
+}
+
 /// Waits for something that tells nobody when it happens.
 pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
     for _ in 0..6000 {

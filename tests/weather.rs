@@ -6,13 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::thread;
-use std::time::Duration;
 
 use retryrun::engine::event::{EndedBy, Outcome, Verdict};
 use retryrun::engine::history::Attempt;
 
-use crate::test::{RETRYRUN, Ran, Test, actor, path, say};
+use crate::preload::{Moment, held};
+use crate::test::{RETRYRUN, Ran, Test, actor, path, say, wait_until};
 
 /// With a limit of the system on the process.
 fn limited(test: Test, resource: libc::__rlimit_resource_t, limit: u64) -> Test {
@@ -210,30 +209,30 @@ fn a_parent_that_ignores_sigchld_loses_no_status() {
 
 #[test]
 fn a_file_that_is_still_written_is_waited_for() {
-    let test = Test::new(["-n0", "./busy", "say=ran"]);
+    let (test, busy, go) = held(Test::new(["-n0", "./busy", "say=ran"]), Moment::Busy);
     let path = test.path("busy");
     fs::copy(actor(), &path).expect("a copy");
     let writer = File::options().append(true).open(&path).expect("it is ours");
-    let closer = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(30));
-        drop(writer);
-    });
-    let ran = test.run();
-    closer.join().expect("it does not panic");
+    let running = test.start();
+    wait_until("it was tried", || busy.exists());
+    drop(writer);
+    fs::write(go, "").expect("a file");
+    let ran = running.finish();
     assert_eq!((ran.code(), ran.stdout.as_str()), (Some(0), "ran\n"), "{}", ran.stderr);
 }
 
 #[test]
 fn a_file_that_is_written_for_long_is_transient() {
-    let test = Test::new(["-n1", "-d0", "./busy"]);
+    let (test, tries, go) = held(Test::new(["-n1", "-d0", "./busy"]), Moment::Busy);
     let path = test.path("busy");
     fs::copy(actor(), &path).expect("a copy");
     let _writer = File::options().append(true).open(&path).expect("it is ours");
-    let ran = test.run();
+    fs::write(go, "").expect("a file");
+    let (ran, tries) = test.start().finish_with(|| fs::read(tries).expect("it was tried").len());
     let attempt = not_started(&ran);
     assert_eq!((ran.code(), attempt.verdict), (Some(126), Some(Verdict::Transient)));
     assert_eq!(attempt.error.as_deref(), Some("cannot run `./busy`: Text file busy"));
-    assert_eq!(ran.history().attempts.len(), 2);
+    assert_eq!((ran.history().attempts.len(), tries), (2, 2 * 10));
 }
 
 #[test]

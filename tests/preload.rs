@@ -1,0 +1,80 @@
+//! Functions that stand before those of libc, so that a moment lasts until a test has used it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::test::Test;
+
+/// A moment in the life of a new process.
+#[derive(Clone, Copy)]
+pub enum Moment {
+    /// It has not yet asked to die with us, and nothing of ours is undone for the command.
+    Forked,
+    /// It could not execute a file that somebody writes.
+    Busy,
+}
+
+/// Adds to the file `moments` that there is one, and goes on when there is a file `go`. Whatever becomes of the test, in half a minute.
+const HOLD: &str = r#"
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdarg.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+static void hold(void) {
+    int file = open("moments", O_CREAT | O_APPEND | O_WRONLY | O_CLOEXEC, 0600);
+    write(file, ".", 1);
+    close(file);
+    for (int i = 0; i < 6000 && access("go", F_OK); i++) usleep(5000);
+}
+"#;
+
+const FORKED: &str = "
+int prctl(int option, ...) {
+    va_list rest;
+    va_start(rest, option);
+    unsigned long a = va_arg(rest, unsigned long), b = va_arg(rest, unsigned long);
+    unsigned long c = va_arg(rest, unsigned long), d = va_arg(rest, unsigned long);
+    va_end(rest);
+    if (option == PR_SET_PDEATHSIG) hold();
+    return syscall(SYS_prctl, option, a, b, c, d);
+}
+";
+
+const BUSY: &str = "
+int nanosleep(const struct timespec *time, struct timespec *rest) {
+    hold();
+    return syscall(SYS_nanosleep, time, rest);
+}
+";
+
+/// The test with a moment that lasts: its file, and the one that ends it.
+pub fn held(test: Test, moment: Moment) -> (Test, PathBuf, PathBuf) {
+    let (moments, go) = (test.path("moments"), test.path("go"));
+    let library = holding(&test.path("."), moment);
+    (test.env("LD_PRELOAD", library), moments, go)
+}
+
+/// What has to be loaded so that a moment lasts.
+pub fn holding(folder: &Path, moment: Moment) -> PathBuf {
+    let source = match moment {
+        Moment::Forked => FORKED,
+        Moment::Busy => BUSY,
+    };
+    compiled(folder, &[HOLD, source].concat())
+}
+
+fn compiled(folder: &Path, source: &str) -> PathBuf {
+    let (file, library) = (folder.join("preload.c"), folder.join("preload.so"));
+    fs::write(&file, source).expect("a file");
+    let status = Command::new("gcc")
+        .args(["-shared", "-fPIC", "-w", "-o"])
+        .args([&library, &file])
+        .stdin(Stdio::null())
+        .status();
+    assert!(status.expect("gcc runs").success());
+    library
+}
