@@ -1,4 +1,4 @@
-//! Functions that stand before those of libc, so that a moment lasts until a test has used it.
+//! Functions that stand before those of libc, so that a moment lasts until a test has used it, or a clock shows what a test wants.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,6 +51,20 @@ int nanosleep(const struct timespec *time, struct timespec *rest) {
 }
 ";
 
+/// Whenever somebody looks at the calendar, somebody else has set it by ten more days: ahead, or back where there is a file `back`.
+const JUMP: &str = r#"
+#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    static long looks = 0;
+    int result = syscall(SYS_clock_gettime, clock, time);
+    if (clock == CLOCK_REALTIME) time->tv_sec += (access("back", F_OK) ? 864000 : -864000) * ++looks;
+    return result;
+}
+"#;
+
 /// The test with a moment that lasts: its file, and the one that ends it.
 pub fn held(test: Test, moment: Moment) -> (Test, PathBuf, PathBuf) {
     let (moments, go) = (test.path("moments"), test.path("go"));
@@ -65,6 +79,12 @@ pub fn holding(folder: &Path, moment: Moment) -> PathBuf {
         Moment::Busy => BUSY,
     };
     compiled(folder, &[HOLD, source].concat())
+}
+
+/// The test with a calendar that jumps.
+pub fn with_jumps(test: Test) -> Test {
+    let library = compiled(&test.path("."), JUMP);
+    test.env("LD_PRELOAD", library)
 }
 
 fn compiled(folder: &Path, source: &str) -> PathBuf {

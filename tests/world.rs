@@ -2,7 +2,9 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
+use std::time::Duration;
 
+use crate::preload::with_jumps;
 use crate::test::{RETRYRUN, Test, path, steps};
 
 #[test]
@@ -70,6 +72,24 @@ fn the_deadline_is_a_fact_that_an_inner_run_keeps() {
     let inner = format!("{RETRYRUN} --deadline=5s --explain | grep deadline");
     let shown = Test::bash(&["--deadline=10m"], &inner).run().stdout;
     assert!(shown.contains("5s") && shown.contains("flag --deadline"), "{shown}");
+}
+
+#[test]
+fn a_calendar_that_is_set_changes_no_limit_and_no_wait() {
+    for direction in ["ahead", "back"] {
+        let options =
+            ["-n2", "--delays=0.01,0.02", "-t100", "--idle-timeout=100", "--deadline=100"];
+        // What then never ends is ended.
+        let words = [&["-sKILL", "50", RETRYRUN], &options[..], &["sh", "-c", "exit 3"]].concat();
+        let ran = with_jumps(Test::of("timeout", words).file(direction, "")).run();
+        assert_eq!(ran.code(), Some(3), "{direction} {}", ran.stderr);
+        let history = ran.history();
+        let codes: Vec<_> = history.attempts.iter().map(|attempt| attempt.exit_code).collect();
+        assert_eq!(codes, [Some(3); 3], "{direction}");
+        assert_eq!(history.waited, Duration::from_millis(30), "{direction}");
+        let elapsed = history.elapsed.as_secs_f64();
+        assert!((0.03..50.0).contains(&elapsed), "{direction} {elapsed}");
+    }
 }
 
 #[test]
