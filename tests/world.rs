@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::preload::with_jumps;
+use crate::session::Session;
 use crate::test::{RETRYRUN, Test, path, steps};
 
 #[test]
@@ -153,6 +154,26 @@ fn dispositions_mask_limits_and_descriptors_are_the_same() {
         let through = bash(&format!("{prepare} exec \"$1\" sh -c \"$0\""), &[STATE, RETRYRUN]);
         assert_eq!(through, direct, "{prepare}");
         assert!(direct.contains("SigIgn"), "{direct}");
+    }
+}
+
+#[test]
+fn what_we_open_is_not_the_commands() {
+    let screen = |script: &str| Session::script(&format!("echo input | {script}")).finish().1;
+    let all = "--idle-timeout=100 --stdin=replay --log-dir=logs --hints";
+    // On a terminal and through pipes; and a command of the user's own, whose stdout is our stderr.
+    for (command, end, times) in [
+        ("ls -1 /proc/self/fd", "", 2),
+        ("ls -1 /proc/self/fd", "2>&1 | cat", 2),
+        ("--retry-if='exec ls -1 /proc/self/fd' true", "", 1),
+    ] {
+        let direct = screen("ls -1 /proc/self/fd");
+        assert!(direct.contains("0\r\n1\r\n"), "{direct}");
+        for options in ["", "--idle-timeout=100", "--stdin=replay", "--stdin=null", all] {
+            let run = "$R -q --history=never -n1 -d0 --success-on=9 --retry-on=0";
+            let through = screen(&format!("{run} {options} {command} {end}"));
+            assert_eq!(through, direct.repeat(times), "{options} {command} {end}");
+        }
     }
 }
 
