@@ -361,6 +361,23 @@ fn keys_reach_a_command_in_another_group_through_us() {
 }
 
 #[test]
+fn keys_reach_all_of_another_group() {
+    // The leader is deaf before its child listens, and waits for it.
+    let script = "fork await=deaf exit-on=INT:0 listen end ignore=INT touch=deaf wait exit=7";
+    let actor = actor();
+    for choice in ["new", "session"] {
+        let options = [RETRYRUN, "-n0", "--process-group", choice, "--", &actor];
+        let words: Vec<&str> = options.into_iter().chain(script.split(' ')).collect();
+        let mut session = Session::start(&words);
+        session.wait_for("listening");
+        session.press(CTRL_C);
+        session.wait_for("INT\r\n");
+        let (status, screen) = session.finish();
+        assert_eq!(status.code(), Some(7), "{choice}: {screen}");
+    }
+}
+
+#[test]
 fn a_key_reaches_a_command_in_another_group_before_it_runs() {
     let folder = tempfile::tempdir().expect("a folder");
     let preload = format!("LD_PRELOAD={}", holding(folder.path(), Moment::Forked).display());
@@ -377,6 +394,29 @@ fn a_key_reaches_a_command_in_another_group_before_it_runs() {
         std::fs::write(session.path("go"), "").expect("a file");
         let status = session.wait();
         assert_eq!((status.signal(), session.path("ran").exists()), (Some(libc::SIGINT), false));
+    }
+}
+
+#[test]
+fn a_resize_reaches_the_command_once() {
+    const TIMES: u16 = 5;
+    let actor = actor();
+    for choice in ["auto", "new", "session"] {
+        let options = [RETRYRUN, "-n0", "--process-group", choice, "--"];
+        let words = [&options[..], &[&actor, "exit-on=USR2:7", "listen"]].concat();
+        let mut session = Session::start(&words);
+        session.wait_for("listening");
+        for size in 1..=TIMES {
+            session.resize(20 + size, 90);
+            session.wait_for("WINCH\r\n");
+            // What the run has heard before it, it has passed on before it.
+            kill(session.pid(), libc::SIGRTMIN());
+            session.wait_for(&format!("{}\r\n", libc::SIGRTMIN()));
+        }
+        kill(session.pid(), libc::SIGUSR2);
+        let (status, screen) = session.finish();
+        assert_eq!(status.code(), Some(7), "{choice}: {screen}");
+        assert_eq!(screen.matches("WINCH").count(), usize::from(TIMES), "{choice}: {screen}");
     }
 }
 
