@@ -1,33 +1,35 @@
 //! As process 1 of a PID namespace, as in a container: we are its init, too.
 
-use std::fs;
 use std::process::Command;
 
 use retryrun::engine::event::Outcome;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::test::{RETRYRUN, Running, Test, actor, say, wait_until};
+use crate::test::{RETRYRUN, Running, Test, actor, child_of, say, wait_until};
 
 const UNSHARE: [&str; 4] = ["--pid", "--fork", "--mount-proc", "--kill-child"];
 
-/// Ours as process 1; says so where namespaces are forbidden.
+/// Ours as process 1.
 fn init(options: &[&str], command: &[&str]) -> Option<Test> {
+    namespaced(&[&[RETRYRUN], options, &["--"], command].concat())
+}
+
+/// A program as process 1; says so where namespaces are forbidden.
+pub fn namespaced(words: &[&str]) -> Option<Test> {
     let works = Command::new("unshare").args(UNSHARE).arg("true").output();
     if !works.is_ok_and(|output| output.status.success()) {
         say("skipped: PID namespaces are forbidden here");
         return None;
     }
-    Some(Test::of("unshare", [&UNSHARE[..], &[RETRYRUN], options, &["--"], command].concat()))
+    Some(Test::of("unshare", [&UNSHARE[..], words].concat()))
 }
 
 /// Our pid outside of the namespace.
-fn outside(running: &Running) -> Pid {
-    let pid = running.pid().as_raw_nonzero();
-    let path = format!("/proc/{pid}/task/{pid}/children");
+pub fn outside(running: &Running) -> Pid {
+    let unshare = running.pid().as_raw_nonzero().get();
     let mut child = None;
     wait_until("unshare has forked", || {
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        child = text.trim().parse().ok().and_then(Pid::from_raw);
+        child = child_of(unshare).and_then(Pid::from_raw);
         child.is_some()
     });
     child.expect("it was waited for")

@@ -1,12 +1,17 @@
 //! Whole trees of processes: where a command stands among them, how all of it is ended, and what may stay.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use retryrun::engine::event::{EndedBy, Outcome};
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
+use tempfile::TempDir;
 
+use crate::init;
 use crate::test::{Process, RETRYRUN, Ran, Running, Test, actor, say, wait_until};
 
 /// A signal for a run whose tree has told its pids, and then its end.
@@ -196,22 +201,68 @@ fn what_was_our_child_before_is_never_touched() {
     assert!(ran.history().attempts.iter().all(|attempt| attempt.leftovers == 0));
 }
 
-/// A folder of control groups of version 2 that groups can be made in; says so where there is none.
-fn cgroups() -> Option<PathBuf> {
+/// A mount of control groups of version 2 that groups can be made in: the system's, or one that is seen only by a process of ours,
+/// and reached through it.
+struct Cgroups {
+    mount: PathBuf,
+    _holder: Option<Holder>,
+}
+
+/// Ends with its stdin.
+struct Holder {
+    child: Child,
+    _folder: TempDir,
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _already_ended = self.child.kill();
+        let _already_reaped = self.child.wait();
+    }
+}
+
+/// Says so where there are none.
+fn cgroups() -> Option<Cgroups> {
+    let found = of_the_system().or_else(of_our_own);
+    if found.is_none() {
+        say("skipped: there is no cgroup2 mount that can be written, and none may be made");
+    }
+    found
+}
+
+fn of_the_system() -> Option<Cgroups> {
     let mounts = fs::read_to_string("/proc/self/mounts").expect("it can be read");
     let mount = mounts.lines().find_map(|line| {
         let mut fields = line.split(' ').skip(1);
         let place = fields.next()?;
         (fields.next()? == "cgroup2").then(|| PathBuf::from(place))
     });
-    let probe =
-        mount.as_ref().map(|mount| mount.join(format!("retryrun-test-{}", std::process::id())));
-    let is_writable = probe
-        .is_some_and(|probe| fs::create_dir(&probe).and_then(|()| fs::remove_dir(&probe)).is_ok());
-    if !is_writable {
-        say("skipped: there is no cgroup2 mount that can be written");
-    }
-    mount.filter(|_| is_writable)
+    mount.filter(|mount| takes_groups(mount)).map(|mount| Cgroups { mount, _holder: None })
+}
+
+fn of_our_own() -> Option<Cgroups> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut child = Command::new("unshare")
+        .args(["--mount", "sh", "-c", "mount -t cgroup2 none \"$0\" && echo up && read end"])
+        .arg(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("unshare runs");
+    let stdout = child.stdout.take().expect("it was made a pipe");
+    let inside = folder.path().strip_prefix("/").expect("it is absolute");
+    let mount = Path::new("/proc").join(child.id().to_string()).join("root").join(inside);
+    let holder = Holder { child, _folder: folder };
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line).expect("it can be read");
+    let is_usable = line == "up\n" && takes_groups(&mount);
+    is_usable.then_some(Cgroups { mount, _holder: Some(holder) })
+}
+
+fn takes_groups(mount: &Path) -> bool {
+    let probe = mount.join(format!("retryrun-test-{}", std::process::id()));
+    fs::create_dir(&probe).and_then(|()| fs::remove_dir(&probe)).is_ok()
 }
 
 /// A control group for one test.
@@ -256,8 +307,8 @@ impl Drop for Folder {
 
 #[test]
 fn a_cgroup_holds_the_command_alone_and_is_removed() {
-    let Some(mount) = cgroups() else { return };
-    let folder = Folder::new(&mount, "alone");
+    let Some(cgroups) = cgroups() else { return };
+    let folder = Folder::new(&cgroups.mount, "alone");
     let script = "cat /proc/self/cgroup /proc/$PPID/cgroup; exit 1";
     let ran = Test::bash(&["-n1", "-d0", "--cgroup", folder.text()], script).run();
     let name = |attempt| format!("/retryrun-{}-{attempt}\n", ran.history().run_id);
@@ -269,8 +320,8 @@ fn a_cgroup_holds_the_command_alone_and_is_removed() {
 
 #[test]
 fn a_cgroup_is_killed_as_a_whole() {
-    let Some(mount) = cgroups() else { return };
-    let folder = Folder::new(&mount, "whole");
+    let Some(cgroups) = cgroups() else { return };
+    let folder = Folder::new(&cgroups.mount, "whole");
     let script = "fork session ignore=TERM pid=deaf sleep end fork refork end pid=leader sleep";
     let mut running = Test::actor(&["-k0.2", "--cgroup", folder.text()], script).start();
     let [deaf, leader] = running.pids(["deaf", "leader"]);
@@ -281,9 +332,38 @@ fn a_cgroup_is_killed_as_a_whole() {
 }
 
 #[test]
+fn a_cgroup_is_killed_with_what_we_cannot_see() {
+    let Some(cgroups) = cgroups() else { return };
+    let folder = Folder::new(&cgroups.mount, "unseen");
+    // Ours is process 1 of a namespace, and somebody puts a process of another one into the group.
+    let inside = tempfile::tempdir().expect("a folder");
+    let place = |name: &OsStr| {
+        inside.path().join(name).into_os_string().into_string().expect("the path is text")
+    };
+    let name = folder.0.file_name().expect("it has a name");
+    let (group, mount) = (place(name), place(OsStr::new("")));
+    let script = "mount -t cgroup2 none \"$0\" && exec \"$@\"";
+    let options = [RETRYRUN, "-k0", "--cgroup", &group, "--", &actor(), "say=up", "sleep"];
+    let Some(test) = init::namespaced(&[&["sh", "-c", script, &mount], &options[..]].concat())
+    else {
+        return;
+    };
+    let mut running = test.start();
+    assert_eq!(running.stdout_line(), "up\n");
+    let mut stranger = Command::new(actor()).arg("sleep").spawn().expect("it runs");
+    let guard = Process::of(i32::try_from(stranger.id()).expect("a pid"));
+    let [group] = &folder.groups()[..] else { panic!("there is one attempt") };
+    fs::write(group.join("cgroup.procs"), stranger.id().to_string()).expect("it enters");
+    kill_process(init::outside(&running), Signal::TERM).expect("it runs");
+    wait_until("the stranger is killed", || !guard.lives());
+    stranger.wait().expect("it is our child");
+    assert_eq!(running.finish().code(), Some(143));
+}
+
+#[test]
 fn a_command_that_is_frozen_before_it_runs_is_ended_in_time() {
-    let Some(mount) = cgroups() else { return };
-    let folder = Folder::new(&mount, "frozen");
+    let Some(cgroups) = cgroups() else { return };
+    let folder = Folder::new(&cgroups.mount, "frozen");
     fs::write(folder.0.join("cgroup.freeze"), "1").expect("it freezes");
     let ran = Test::actor(&["-n0", "-t0.3", "-k0.2", "--cgroup", folder.text()], "say=never").run();
     assert_eq!((ran.code(), ran.stdout.as_str()), (Some(124), ""), "{}", ran.stderr);
@@ -305,10 +385,10 @@ fn a_folder_that_takes_no_cgroups_is_an_error_before_anything_is_run() {
 
 #[test]
 fn a_cgroup_folder_that_vanished_is_named() {
-    let Some(mount) = cgroups() else { return };
-    let folder = Folder::new(&mount, "vanished");
+    let Some(cgroups) = cgroups() else { return };
+    let folder = Folder::new(&cgroups.mount, "vanished");
     // The first attempt leaves its own group and removes the folder.
-    let (mount, folder_text) = (mount.display(), folder.text());
+    let (mount, folder_text) = (cgroups.mount.display(), folder.text());
     let script = format!(
         "echo $$ >{mount}/cgroup.procs; rmdir {folder_text}/*-1; rmdir {folder_text}; exit 1"
     );
