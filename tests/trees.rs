@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use retryrun::engine::event::{EndedBy, Outcome};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::init;
@@ -155,6 +155,41 @@ fn leftovers_stay_if_they_are_to() {
     let (ran, lives) = leave(&["--leftovers=keep"]);
     assert_eq!(lives, [[true; 2]; 2]);
     assert_eq!(ran.first_attempt().leftovers, 2);
+}
+
+#[test]
+fn leftovers_can_obey_the_stop_signal() {
+    let options = ["-n0", "--leftovers=kill", "--stop-signal=USR1"];
+    let script = "fork pid=left exit-on=USR1:0 listen end await=go exit=1";
+    // Also one that is stopped.
+    for stops in [false, true] {
+        let test = Test::actor(&options, script);
+        let go = test.path("go");
+        let mut running = test.start();
+        let [left] = running.pids(["left"]);
+        assert_eq!(running.stdout_line(), "listening\n");
+        if stops {
+            kill_process(Pid::from_raw(left.pid).expect("a pid"), Signal::STOP).expect("it lives");
+            left.wait_for_state("T");
+        }
+        fs::write(go, "").expect("a file");
+        let ran = running.finish();
+        assert_eq!((ran.code(), ran.stdout.as_str()), (Some(1), "USR1\n"), "{stops}");
+    }
+}
+
+#[test]
+fn what_ends_in_a_wait_is_reaped_in_it() {
+    let script = "fork session pid=left close=1 close=2 touch=up await=end end await=up exit=1";
+    let test = Test::actor(&["-d", "1000", "--max-delay=1h"], script);
+    let end = test.path("end");
+    let mut running = test.start();
+    let [left] = running.pids(["left"]);
+    running.stderr_with("next in");
+    assert!(left.lives());
+    fs::write(end, "").expect("a file");
+    let entry = PathBuf::from(format!("/proc/{}", left.pid));
+    wait_until("not even a zombie is left", || !entry.exists());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 
 use retryrun::engine::event::{EndedBy, Outcome, Verdict};
 use retryrun::engine::history::Attempt;
+use rustix::process::Signal;
 
 use crate::preload::{Moment, held};
 use crate::test::{RETRYRUN, Ran, Test, actor, path, say, wait_until};
@@ -205,6 +206,16 @@ fn a_parent_that_ignores_sigchld_loses_no_status() {
     assert_eq!(ran.code(), Some(1), "{}", ran.stderr);
     // Signal 17, and so the 17th bit: for the command it is ignored as before.
     assert_eq!(ran.stdout.lines().count(), 2, "{}", ran.stdout);
+
+    // Nor is a tree waited for that has ended.
+    let actor = actor();
+    let words = ["--ignore-signal=CHLD", RETRYRUN, "-k0.1", &actor];
+    let script = ["fork", "session", "ignore=TERM", "pid=deaf", "sleep", "end", "sleep"];
+    let mut running = Test::of("env", [&words[..], &script].concat()).start();
+    let [deaf] = running.pids(["deaf"]);
+    running.signal(Signal::TERM);
+    let ran = running.finish();
+    assert_eq!((ran.signal(), deaf.lives()), (Some(libc::SIGTERM), false), "{}", ran.stderr);
 }
 
 #[test]

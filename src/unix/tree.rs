@@ -261,6 +261,9 @@ fn groups(processes: &[Member], members: &[Member]) -> Vec<Pid> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
     use super::*;
 
     fn member(pid: i32, parent: i32, started: u64) -> Member {
@@ -273,6 +276,18 @@ mod tests {
         let expected = Member { group: 43, session: 44, state: b'T', ..member(42, 7, 9999) };
         assert_eq!(parse(42, stat), Some(expected));
         assert_eq!(parse(42, b"42 (cut"), None);
+    }
+
+    #[test]
+    fn who_has_the_pid_of_another_is_left_alone() {
+        let mut child = Command::new("sleep").arg("60").spawn().expect("it runs");
+        let now = read(i32::try_from(child.id()).expect("a pid")).expect("it lives");
+        let before = Member { started: now.started - 1, ..now };
+        for (member, signal) in [(before, Signal::KILL), (now, Signal::TERM)] {
+            member.signal(signal).expect("it is ours");
+        }
+        let status = child.wait().expect("it is our child");
+        assert_eq!(status.signal(), Some(libc::SIGTERM));
     }
 
     #[test]
