@@ -492,7 +492,7 @@ fn modes_exclude_each_other() {
         (
             &["--generate", "mann"],
             "--generate <KIND>: invalid value `mann`: expected one of man, complete-bash, complete-zsh, \
-             complete-fish, complete-elvish, complete-powershell, schema, config; did you mean `man`?",
+             complete-fish, complete-elvish, complete-powershell, schema, schema-events, config; did you mean `man`?",
         ),
     ] {
         assert_eq!(refusal(Test::new(words)), message);
