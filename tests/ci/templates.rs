@@ -35,7 +35,7 @@ fn yaml(file: &str) -> Value {
 
 fn parsed(text: &str) -> Value {
     let script = "import json, sys, yaml; print(json.dumps(yaml.safe_load(sys.stdin)))";
-    let output = filter("python3", &["-c", script], text);
+    let output = filter("/usr/bin/python3", &["-c", script], text);
     assert!(output.status.success(), "{text}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
