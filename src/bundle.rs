@@ -60,6 +60,8 @@ pub struct Bundle {
     /// Keeps other runs out of the folder.
     _taken: Option<Logs>,
     events: EventStream,
+    /// Why the first part of it that failed could not be written.
+    failure: Option<io::Error>,
     policy: String,
     environment: Value,
     mask: Rc<dyn Fn(&str) -> String>,
@@ -99,15 +101,13 @@ impl Bundle {
     ) -> io::Result<Bundle> {
         for name in [HISTORY, POLICY, ENVIRONMENT, SYSTEM] {
             // Of an earlier run.
-            match fs::remove_file(folder.join(name)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
+            unless_missing(fs::remove_file(folder.join(name)))?;
         }
         let destination = Box::new(GrowingFile::create(&folder.join(EVENTS))?);
         let Parts { policy, environment, mask, when_failed } = parts;
         Ok(Bundle {
             events: EventStream { destination, when_failed },
+            failure: None,
             environment: shown(environment, &*mask),
             folder,
             logs,
@@ -118,20 +118,36 @@ impl Bundle {
         })
     }
 
-    fn write(&self, history: &History) -> io::Result<()> {
-        self.put(HISTORY, &json::render(history))?;
-        self.put(POLICY, &self.policy)?;
-        self.put(ENVIRONMENT, &pretty(&self.environment))?;
-        self.put(SYSTEM, &pretty(&system(history)))?;
-        for name in logs::names(&self.logs)? {
-            let text = end_of(&self.logs.join(&name))?;
-            replace(&self.folder.join(&name), &self.masked(&text))?;
+    /// Writes all of it that can be written.
+    fn write(&mut self, history: &History) {
+        self.put(HISTORY, &json::render(history));
+        let (policy, environment) = (self.policy.clone(), pretty(&self.environment));
+        self.put(POLICY, &policy);
+        self.put(ENVIRONMENT, &environment);
+        self.put(SYSTEM, &pretty(&system(history)));
+        let names = logs::names(&self.logs);
+        for name in self.noted(names).unwrap_or_default() {
+            let written = self.put_log(&name);
+            self.noted(written);
         }
-        Ok(())
     }
 
-    fn put(&self, name: &str, text: &str) -> io::Result<()> {
-        replace(&self.folder.join(name), text.as_bytes())
+    fn put(&mut self, name: &str, text: &str) {
+        let written = replace(&self.folder.join(name), text.as_bytes());
+        self.noted(written);
+    }
+
+    fn put_log(&self, name: &str) -> io::Result<()> {
+        let text = end_of(&self.logs.join(name));
+        if self.logs == self.folder {
+            // Rather none than one with secrets in it.
+            fs::remove_file(self.folder.join(name))?;
+        }
+        replace(&self.folder.join(name), &self.masked(&text?))
+    }
+
+    fn noted<T>(&mut self, result: io::Result<T>) -> Option<T> {
+        result.map_err(|error| self.failure.get_or_insert(error)).ok()
     }
 
     /// The bytes as they are where nothing in them is to be masked.
@@ -143,10 +159,12 @@ impl Bundle {
 
     /// Nothing of it is wanted.
     fn discard(&self) -> io::Result<()> {
+        let mut names = vec![EVENTS.to_owned()];
         if self.logs == self.folder {
-            for name in logs::names(&self.folder)? {
-                fs::remove_file(self.folder.join(name))?;
-            }
+            names.extend(unless_missing(logs::names(&self.folder))?);
+        }
+        for name in names {
+            unless_missing(fs::remove_file(self.folder.join(name)))?;
         }
         // It stays if something of others is in it.
         let _not_empty = fs::remove_dir(&self.folder);
@@ -155,21 +173,34 @@ impl Bundle {
 }
 
 impl Sink for Bundle {
+    /// What fails is told at the end: until then the rest of it is gathered, and the logs, which are not masked yet, are ours.
     fn tell(&mut self, record: &Record, history: &History) -> io::Result<()> {
-        self.events.tell(record, history)?;
+        if self.failure.is_none() {
+            let told = self.events.tell(record, history);
+            self.noted(told);
+        }
         match &record.event {
             Event::RunStopped(stopped)
                 if self.when_failed && stopped.outcome == Outcome::Succeeded =>
             {
-                self.discard()
+                return self.discard();
             }
             Event::RunStopped(_) => self.write(history),
             Event::RunStarted(_)
             | Event::AttemptStarted(_)
             | Event::AttemptCut(_)
             | Event::AttemptEnded(_)
-            | Event::RetryPlanned(_) => Ok(()),
+            | Event::RetryPlanned(_) => return Ok(()),
         }
+        self.failure.take().map_or(Ok(()), Err)
+    }
+}
+
+/// What is not there is nothing to complain about.
+fn unless_missing<T: Default>(result: io::Result<T>) -> io::Result<T> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
+        result => result,
     }
 }
 

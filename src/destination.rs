@@ -4,30 +4,47 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use tempfile::Builder;
 
 use crate::config::report::{Format, Place, Report};
 use crate::report::Destination;
-use crate::unix::receiver::Receiver;
+use crate::unix::receiver::{Receiver, check_descriptor};
 
-/// The destination of a report. That it can be written is known before anything is run.
+/// How many links may lead from one to the other: as many as the kernel follows.
+const MOST_LINKS: u32 = 40;
+
+/// Checks a descriptor that a report goes to: before anything is opened, whose descriptor could be taken for one that we were given.
+///
+/// # Errors
+/// We were not given it, or not to write to.
+pub fn check(report: &Report) -> io::Result<()> {
+    match &report.place {
+        Place::Stdout => check_descriptor(1),
+        Place::Descriptor(number) => check_descriptor(*number),
+        Place::Path(_) => Ok(()),
+    }
+}
+
+/// The destination of a report that was checked. That it can be written is known before anything is run.
 ///
 /// # Errors
 /// It cannot be opened or made.
 pub fn open(report: &Report) -> io::Result<Box<dyn Destination>> {
-    let receiver = match &report.place {
-        Place::Stdout => Some(Receiver::of_descriptor(1)?),
-        Place::Descriptor(number) => Some(Receiver::of_descriptor(*number)?),
-        Place::Path(path) => Receiver::at(path)?,
+    let path = match &report.place {
+        Place::Stdout => return Ok(Box::new(InPlace(Receiver::of_descriptor(1)?))),
+        Place::Descriptor(number) => {
+            return Ok(Box::new(InPlace(Receiver::of_descriptor(*number)?)));
+        }
+        Place::Path(path) => path,
     };
-    match (receiver, &report.place, report.format) {
-        (Some(receiver), ..) => Ok(Box::new(InPlace(receiver))),
-        (None, Place::Path(path), Format::Ndjson) => Ok(Box::new(GrowingFile::create(path)?)),
-        (None, Place::Path(path), _) => Ok(Box::new(WholeFile::new(path)?)),
-        (None, Place::Stdout | Place::Descriptor(_), _) => Err(io::ErrorKind::NotFound.into()),
+    match (Receiver::at(path)?, report.format) {
+        (Some(receiver), _) => Ok(Box::new(InPlace(receiver))),
+        (None, Format::Ndjson) => Ok(Box::new(GrowingFile::create(path)?)),
+        (None, _) => Ok(Box::new(WholeFile::new(path)?)),
     }
 }
 
@@ -61,7 +78,8 @@ impl GrowingFile {
     /// # Errors
     /// It cannot be made.
     pub fn create(path: &Path) -> io::Result<GrowingFile> {
-        Ok(GrowingFile { file: File::create(path)?, path: path.to_owned() })
+        let path = target(path)?;
+        Ok(GrowingFile { file: File::create(&path)?, path })
     }
 }
 
@@ -75,7 +93,11 @@ impl Destination for GrowingFile {
     }
 
     fn discard(&mut self) -> io::Result<()> {
-        fs::remove_file(&self.path)
+        match fs::remove_file(&self.path) {
+            // Somebody else has removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
     }
 }
 
@@ -91,15 +113,33 @@ impl WholeFile {
     /// # Errors
     /// It cannot.
     pub fn new(path: &Path) -> io::Result<WholeFile> {
-        // A link stays one: what it leads to is replaced.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
+        let path = target(path)?;
         // Whoever may write the file, but not its folder, gets it in place.
         if let Err(error) = Builder::new().prefix(".retryrun-").tempfile_in(folder(&path)) {
             OpenOptions::new().write(true).open(&path).map_err(|_| error)?;
         }
         Ok(WholeFile { path, text: String::new() })
     }
+}
+
+/// The file that is written under a name. A link stays one: what it leads to is meant, be it there or not.
+fn target(path: &Path) -> io::Result<PathBuf> {
+    match fs::canonicalize(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        target => return target,
+    }
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let name = path.as_os_str().as_bytes().rsplit(|byte| *byte == b'/').next();
+        if matches!(name, None | Some(b"" | b"." | b"..")) {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        match fs::read_link(&path) {
+            Ok(next) => path = folder(&path).join(next),
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(io::Error::from_raw_os_error(libc::ELOOP))
 }
 
 fn folder(path: &Path) -> &Path {
@@ -124,32 +164,34 @@ impl Destination for WholeFile {
     }
 }
 
-/// Puts a file of these bytes in the place of another: readers see the old one or the new one, and never a part.
+/// Puts a file of these bytes in the place of another: readers see the old one or the new one, and never a part. Where only the file
+/// is the user's, and not its folder, it is written in place.
 ///
 /// # Errors
-/// It cannot be written; the old one is untouched then.
+/// It cannot be written.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let before = fs::metadata(path).ok();
-    // What the umask leaves of it, as for any new file.
-    let permissions = Permissions::from_mode(0o666);
-    let mut file = match Builder::new()
+    let new = Builder::new()
         .prefix(".retryrun-")
-        .permissions(permissions)
-        .tempfile_in(folder(path))
-    {
+        // What the umask leaves of it, as for any new file.
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder(path));
+    let mut file = match new {
         Ok(file) => file,
-        Err(error) => {
-            // The folder is somebody else's, and the file ours.
-            let mut file =
-                OpenOptions::new().write(true).truncate(true).open(path).map_err(|_| error)?;
-            return file.write_all(bytes);
-        }
+        Err(error) => return overwrite(path, bytes).map_err(|_| error),
     };
     file.write_all(bytes)?;
     if let Some(before) = before {
-        file.as_file().set_permissions(Permissions::from_mode(before.mode() & 0o7777))?;
+        let (user, group) = (Some(before.uid()), Some(before.gid()));
+        let _as_far_as_we_may =
+            fchown(file.as_file(), user, group).or_else(|_| fchown(file.as_file(), None, group));
+        file.as_file().set_permissions(Permissions::from_mode(before.mode() & 0o777))?;
     }
     file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    // A file that is a mount of its own, as containers are given them, cannot be replaced.
+    file.persist(path).map(drop).or_else(|error| overwrite(path, bytes).map_err(|_| error.error))
+}
+
+fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    OpenOptions::new().write(true).truncate(true).open(path)?.write_all(bytes)
 }

@@ -247,10 +247,15 @@ fn streams(resolved: &Resolved, run_id: &str) -> Result<StreamPlan, Error> {
     };
     let logs = log_dir.map(|folder| {
         let fail = |source| Error::File { action: "keep logs in", path: folder.clone(), source };
-        if resolved.streaming.log_dir.is_none() {
-            bundle::create_folder(folder).map_err(fail)?;
+        if resolved.streaming.log_dir.is_some() {
+            return Logs::open(folder, run_id).map_err(fail);
         }
-        Logs::open(folder, run_id).map_err(fail)
+        let fail = |source| {
+            let name = format!("bundle:{}", folder.display());
+            Error::Report { name, source }
+        };
+        bundle::create_folder(folder).map_err(fail)?;
+        Logs::open(folder, run_id).map(Logs::private).map_err(fail)
     });
     Ok(StreamPlan { stdin, spool_limit: *spool_limit, outputs, logs: logs.transpose()? })
 }

@@ -35,10 +35,13 @@ pub fn add_reports(
 ) -> Result<(), Error> {
     let when_failed = reporting.report_when == ReportWhen::Failure;
     let is_bundle = |report: &&Report| report.format == Format::Bundle;
+    let fail = |report: &Report, source| Error::Report { name: mask(&report.to_string()), source };
+    for report in &reporting.reports {
+        destination::check(report).map_err(|source| fail(report, source))?;
+    }
     for report in reporting.reports.iter().filter(|report| !is_bundle(report)) {
         let name = mask(&report.to_string());
-        let fail = |source| Error::Report { name: name.clone(), source };
-        let destination = destination::open(report).map_err(fail)?;
+        let destination = destination::open(report).map_err(|source| fail(report, source))?;
         let render = match report.format {
             Format::Json => report::json::render,
             Format::Markdown => report::markdown::render,

@@ -20,6 +20,7 @@ mod patterns;
 mod preload;
 mod readme;
 mod real_commands;
+mod report_places;
 mod reports;
 mod session;
 mod signals;

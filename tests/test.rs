@@ -34,6 +34,12 @@ pub fn path() -> String {
     std::env::var("PATH").expect("PATH is text")
 }
 
+/// The time now, for promises about how long something takes at most.
+#[expect(clippy::disallowed_methods, reason = "tests hold us to our limits from outside")]
+pub fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
 /// What came out of a run.
 #[derive(Debug)]
 pub struct Ran {
@@ -76,6 +82,11 @@ impl Test {
         Test { command, folder }
     }
 
+    /// A script for bash that finds our program in `$R`.
+    pub fn shell(script: &str) -> Test {
+        Test::of("bash", ["-c", script]).env("R", RETRYRUN)
+    }
+
     /// As [`Test::new`], with a script for `bash -c` as the command.
     pub fn bash(options: &[&str], script: &str) -> Test {
         Test::new(options.iter().copied().chain(["--", "bash", "-c", script]))
@@ -113,6 +124,12 @@ impl Test {
 
     pub fn run(self) -> Ran {
         self.start().finish()
+    }
+
+    /// Runs it, and looks at its folder before that is removed.
+    pub fn run_with<T>(self, look: impl FnOnce(&Path) -> T) -> (Ran, T) {
+        let folder = self.folder.path().to_owned();
+        self.start().finish_with(|| look(&folder))
     }
 
     pub fn start(mut self) -> Running {

@@ -120,9 +120,13 @@ fn is_word(text: &str) -> bool {
 }
 
 fn place(path: &str) -> Result<Place, String> {
-    match (path, path.strip_prefix("fd:")) {
+    // Opened by these names a file would be another one, or replaced with all that stands in it.
+    let of_a_system =
+        ["/dev/fd/", "/proc/self/fd/"].iter().find_map(|folder| path.strip_prefix(folder));
+    match (path, path.strip_prefix("fd:").or(of_a_system)) {
         ("", _) => Err("expected a path".into()),
-        ("-", _) => Ok(Place::Stdout),
+        ("-" | "/dev/stdout", _) => Ok(Place::Stdout),
+        ("/dev/stderr", _) => Ok(Place::Descriptor(2)),
         (_, Some(number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
             let number = number.parse();
             number.map(Place::Descriptor).map_err(|_| "expected fd:N, N a descriptor".into())
@@ -162,6 +166,10 @@ mod tests {
             ("json:r.xml", "json:r.xml"),
             ("html:-", "html:-"),
             ("json:fd:3", "json:fd:3"),
+            ("json:/dev/fd/63", "json:fd:63"),
+            ("json:/proc/self/fd/1", "json:fd:1"),
+            ("json:/dev/stdout", "json:-"),
+            ("json:/dev/stderr", "json:fd:2"),
             ("bundle:dir", "bundle:dir"),
             ("./a:b.json", "json:./a:b.json"),
             ("C:b.json", "json:C:b.json"),

@@ -1,7 +1,8 @@
 //! A file for what each attempt wrote: the same bytes.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// How many attempts' files are kept from the beginning and from the end of a run: those of which the history tells.
@@ -35,6 +36,8 @@ impl Content {
 #[derive(Debug)]
 pub struct Logs {
     folder: PathBuf,
+    /// The mode of its files, of which the umask leaves what it leaves of any.
+    mode: u32,
     /// Locked as long as we live: another run does not take it then.
     _lock: File,
 }
@@ -60,7 +63,13 @@ impl Logs {
         let probe = folder.join(name(1, Content::Output));
         File::create(&probe)?;
         fs::remove_file(probe)?;
-        Ok(Logs { folder, _lock: lock })
+        Ok(Logs { folder, mode: 0o666, _lock: lock })
+    }
+
+    /// The same, with files that only their owner can read: for secrets are still to be masked in them.
+    #[must_use]
+    pub fn private(self) -> Logs {
+        Logs { mode: 0o600, ..self }
     }
 
     /// An attempt begins: what is no longer kept is removed.
@@ -134,10 +143,11 @@ fn is_ours(name: &str) -> bool {
 pub struct Log(Option<File>);
 
 impl Log {
-    /// A new file.
+    /// A new file among `logs`.
     #[must_use]
-    pub fn create(path: &Path) -> (Log, Option<io::Error>) {
-        match File::create(path) {
+    pub fn create(path: &Path, logs: &Logs) -> (Log, Option<io::Error>) {
+        let mut options = OpenOptions::new();
+        match options.write(true).create(true).truncate(true).mode(logs.mode).open(path) {
             Ok(file) => (Log(Some(file)), None),
             Err(error) => (Log(None), Some(error)),
         }

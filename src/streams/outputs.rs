@@ -155,7 +155,7 @@ impl Outputs {
         for (output, content) in self.contents() {
             let log = self.logs.as_ref().map(|logs| {
                 let path = logs.path(attempt, content);
-                let (log, error) = Log::create(&path);
+                let (log, error) = Log::create(&path, logs);
                 self.remains.note(content, path);
                 unlogged = unlogged.take().or(error);
                 log

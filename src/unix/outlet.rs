@@ -26,6 +26,12 @@ const SMALL: usize = 4096;
 /// How long we wait, in all, for those who do not read what we write ourselves.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// As much of that as reports may take: some is left for our own lines, and for the history.
+const PATIENCE_WITH_REPORTS: Duration = Duration::from_millis(1500);
+
+/// As much of that as one report may take: some is left for the next.
+pub(super) const PATIENCE_WITH_ONE: Duration = Duration::from_millis(750);
+
 /// Something that is written, and refuses instead of blocking.
 pub(super) struct Writer {
     fd: OwnedFd,
@@ -90,21 +96,34 @@ impl Writer {
         rustix::io::retry_on_intr(write).map_err(io::Error::from)
     }
 
+    /// Waits for room in a report, of which there was none, as long as our patience lasts, and no longer than this. Answers how long.
+    ///
+    /// # Errors
+    /// It is over.
+    pub(super) fn wait_for_a_report(&self, most: Duration) -> io::Result<Duration> {
+        self.wait_within(PATIENCE_WITH_REPORTS, most)
+    }
+
     /// Waits for room, of which there was none, as long as our patience lasts: all that we write shares it.
     ///
     /// # Errors
     /// It is over.
-    pub(super) fn wait_for_room(&self) -> io::Result<()> {
+    fn wait_for_room(&self) -> io::Result<()> {
+        self.wait_within(PATIENCE, PATIENCE).map(drop)
+    }
+
+    fn wait_within(&self, in_all: Duration, most: Duration) -> io::Result<Duration> {
         let waited = Duration::from_nanos(WAITED.load(Ordering::Relaxed));
-        let patience = PATIENCE.saturating_sub(waited);
+        let patience = in_all.saturating_sub(waited).min(most);
         if patience.is_zero() {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads it"));
         }
         let before = reading(libc::CLOCK_MONOTONIC);
         self.has_room_within(patience);
-        let waited = reading(libc::CLOCK_MONOTONIC).saturating_sub(before).as_nanos();
-        WAITED.fetch_add(u64::try_from(waited).unwrap_or(u64::MAX), Ordering::Relaxed);
-        Ok(())
+        let waited = reading(libc::CLOCK_MONOTONIC).saturating_sub(before);
+        let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+        WAITED.fetch_add(nanos, Ordering::Relaxed);
+        Ok(waited)
     }
 
     fn has_room_within(&self, patience: Duration) -> bool {

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::Errno;
 
-use super::outlet::Writer;
-use super::output::Output;
+use super::outlet::{PATIENCE_WITH_ONE, Writer};
+use super::start::Start;
 
 /// With so much that nobody has taken, more is too much.
 const MOST: usize = 1024 * 1024;
@@ -26,24 +26,13 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// A descriptor that we were given: to be asked for before we open any of our own, since one of those may get its number.
+    /// A descriptor that we were given, and that was checked.
     ///
     /// # Errors
-    /// It is not open, or not for writing (EBADF).
+    /// Descriptors are lacking.
     pub fn of_descriptor(number: i32) -> io::Result<Receiver> {
-        let was_closed = match number {
-            1 => !Output::Stdout.was_open(),
-            2 => !Output::Stderr.was_open(),
-            _ => number < 0,
-        };
-        if was_closed {
-            return Err(Errno::BADF.into());
-        }
         // SAFETY: it is borrowed for this function alone; if it is not open, the first call says so.
         let given = unsafe { BorrowedFd::borrow_raw(number) };
-        if fcntl_getfl(given)? & OFlags::ACCMODE == OFlags::RDONLY {
-            return Err(Errno::BADF.into());
-        }
         Ok(Receiver { writer: Some(Writer::of(given)?), path: None, queue: Vec::new() })
     }
 
@@ -88,11 +77,14 @@ impl Receiver {
     /// # Errors
     /// Those of write(2); or nobody takes it.
     pub fn finish(&mut self) -> io::Result<()> {
+        let mut patience = PATIENCE_WITH_ONE;
         loop {
             self.flush()?;
             match &self.writer {
                 _ if self.queue.is_empty() => return Ok(()),
-                Some(writer) => writer.wait_for_room()?,
+                Some(writer) => {
+                    patience = patience.saturating_sub(writer.wait_for_a_report(patience)?);
+                }
                 None => return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads it")),
             }
         }
@@ -115,6 +107,25 @@ impl Receiver {
         }
         Ok(())
     }
+}
+
+/// Checks that we were given a descriptor, to write to: to be asked before we open any of our own, since one of those may get its
+/// number.
+///
+/// # Errors
+/// It is not open, or not for writing (EBADF).
+pub fn check_descriptor(number: i32) -> io::Result<()> {
+    let closed = Start::get().closed();
+    let was_closed = usize::try_from(number).map(|number| closed.get(number) == Some(&true));
+    if was_closed.unwrap_or(true) {
+        return Err(Errno::BADF.into());
+    }
+    // SAFETY: it is borrowed for this function alone; if it is not open, the call says so.
+    let given = unsafe { BorrowedFd::borrow_raw(number) };
+    if fcntl_getfl(given)? & OFlags::ACCMODE == OFlags::RDONLY {
+        return Err(Errno::BADF.into());
+    }
+    Ok(())
 }
 
 /// Whether it is a fifo that cannot be opened since nobody reads it.
