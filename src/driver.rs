@@ -4,17 +4,17 @@
 
 mod hooks;
 mod leaving;
+mod masking;
 mod waiting;
 
 use std::collections::HashSet;
 use std::future::ready;
 use std::time::Duration;
 
-use crate::child::{Child, Report, Trouble, cannot_make, cannot_start};
+use crate::child::{Child, Report, Trouble, cannot_make};
 use crate::command::{Command, StreamPlan};
 use crate::config::value::ProcessGroup;
-use crate::engine::classify::Hint;
-use crate::engine::event::{Event, Kept, Record, Trigger};
+use crate::engine::event::{Event, Record, Trigger};
 use crate::engine::exit::Exit;
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
@@ -181,7 +181,7 @@ impl Driver {
                 self.child = Some(child);
                 None
             }
-            Err(error) => Some(cannot_start(error, &self.command.shown_name)),
+            Err(error) => Some(self.cannot_start(error)),
         }
     }
 
@@ -290,7 +290,7 @@ impl Driver {
                 Some(input) => input,
                 None => return,
             },
-            Err(error) => cannot_start(error, &self.command.shown_name),
+            Err(error) => self.cannot_start(error),
         };
         let is_over = matches!(input, Input::Exited { .. } | Input::CannotStart { .. });
         if is_over && let Some(child) = self.child.take() {
@@ -303,24 +303,6 @@ impl Driver {
         }
         self.reported = Some(input);
         tokio::task::yield_now().await;
-    }
-
-    /// What the command wrote is masked before it enters a record.
-    fn masked(&mut self, mut input: Input) -> Input {
-        if let Input::Exited { kept, hint, matches, .. } = &mut input {
-            *matches = std::mem::take(matches).masked(&*self.command.mask);
-            let said = self.hint_file.take().map(|file| file.read()).unwrap_or_default();
-            // Of two that ask for a wait the one that asks for more.
-            *hint = Hint { retry_after: said.retry_after.max(hint.retry_after), ..said };
-            if let Some(reason) = &mut hint.reason {
-                *reason = (self.command.mask)(reason);
-            }
-            let Kept { stderr_tail, stdout_log, stderr_log } = kept;
-            for text in [stderr_tail, stdout_log, stderr_log].into_iter().flatten() {
-                *text = (self.command.mask)(text);
-            }
-        }
-        input
     }
 
     /// Says what went wrong with the streams; answers what the run has to know of it.

@@ -65,9 +65,10 @@ pub fn run(words: Vec<OsString>, environment: Environment) -> Exit {
         Err(error) => return refuse(&error, &[], &environment),
     };
     let of_the_environment = || environment.layer().ok()?.settings.redact;
-    let redact = args.settings.redact.clone().or_else(of_the_environment).unwrap_or_default();
+    let mut redact = args.settings.redact.clone().or_else(of_the_environment).unwrap_or_default();
     let variables = environment.clone();
-    answer(args, environment).unwrap_or_else(|error| refuse(&error, &redact, &variables))
+    let answered = answer(args, environment, &mut redact);
+    answered.unwrap_or_else(|error| refuse(&error, &redact, &variables))
 }
 
 /// Says what went wrong with ourselves. What it quotes may hold a secret.
@@ -84,7 +85,8 @@ fn refuse(error: &Error, redact: &[Pattern], environment: &Environment) -> Exit 
     error.exit()
 }
 
-fn answer(args: Args, environment: Environment) -> Result<Exit, Error> {
+/// `redact` becomes what is to be masked also by what files say, once that is known.
+fn answer(args: Args, environment: Environment, redact: &mut Vec<Pattern>) -> Result<Exit, Error> {
     if let Some(kind) = args.generate {
         return print(generate::text(kind));
     }
@@ -100,10 +102,11 @@ fn answer(args: Args, environment: Environment) -> Result<Exit, Error> {
     };
     if classify {
         let sources = call.sources()?;
-        return judge_stdin(&sources, &environment);
+        return judge_stdin(&sources, &environment, redact);
     }
     let layered = call.layers()?;
-    let redactor = Redactor::new(&layered.redact(), &environment)?;
+    *redact = layered.redact();
+    let redactor = Redactor::new(redact, &environment)?;
     let resolved = layered.resolve(&|text| redactor.mask(text));
     if explain {
         return print(&if json {
@@ -116,10 +119,15 @@ fn answer(args: Args, environment: Environment) -> Result<Exit, Error> {
 }
 
 /// Answers `--classify`.
-fn judge_stdin(sources: &Sources, environment: &Environment) -> Result<Exit, Error> {
+fn judge_stdin(
+    sources: &Sources,
+    environment: &Environment,
+    redact: &mut Vec<Pattern>,
+) -> Result<Exit, Error> {
     let stdout = open_stdout()?;
     // Every layer that can say what to mask is one of the call or of a file, whatever the command is.
-    let redactor = Redactor::new(&sources.layers(&[])?.redact(), environment)?;
+    *redact = sources.layers(&[])?.redact();
+    let redactor = Redactor::new(redact, environment)?;
     let mask = |text: &str| redactor.mask(text);
     match classify::answer(sources, &mask, io::stdin().lock(), stdout.lock()) {
         Ok(()) => Ok(Exit::Code(0)),
@@ -167,7 +175,7 @@ fn execute(
         run_id: format!("{:016x}", random()?),
         command: shown.clone(),
         cwd: std::env::current_dir().ok().map(|folder| redactor.mask(&folder.to_string_lossy())),
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        host: redactor.mask(&rustix::system::uname().nodename().to_string_lossy()),
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         policy: resolved.policy.summary(),

@@ -3,6 +3,7 @@
 //! It happens at the door, so that every report gets masked text, and our own words and numbers are never touched.
 
 use std::borrow::Cow;
+use std::iter;
 use std::ops::Range;
 
 use regex_automata::hybrid::regex::{Cache, Regex};
@@ -20,10 +21,13 @@ const SECRET_NAMES: [&str; 4] = ["TOKEN", "SECRET", "PASSWORD", "KEY"];
 /// ...if they have at least so many characters: a shorter one would mask ordinary words.
 const MIN_SECRET: usize = 6;
 
+/// How many bytes a line of a secret has at least that is one by itself.
+const MIN_LINE: usize = 16;
+
 /// Masks text.
 pub struct Redactor {
     patterns: Vec<Regex>,
-    secrets: Vec<Cow<'static, str>>,
+    secrets: Vec<String>,
 }
 
 impl Redactor {
@@ -44,7 +48,8 @@ impl Redactor {
                 };
                 (value.chars().count() >= MIN_SECRET).then_some(value)
             });
-        Ok(Redactor { patterns: compiled.collect::<Result<_, _>>()?, secrets: secrets.collect() })
+        let secrets = secrets.flat_map(|secret| with_its_lines(&secret)).collect();
+        Ok(Redactor { patterns: compiled.collect::<Result<_, _>>()?, secrets })
     }
 
     /// The text with every secret in it masked.
@@ -53,7 +58,7 @@ impl Redactor {
         let mut spans: Vec<Range<usize>> = Vec::new();
         for secret in &self.secrets {
             spans.extend(
-                text.match_indices(&**secret).map(|(start, _)| start..start + secret.len()),
+                text.match_indices(secret.as_str()).map(|(start, _)| start..start + secret.len()),
             );
         }
         spans.extend(url_passwords(text));
@@ -63,6 +68,13 @@ impl Redactor {
         spans.sort_by_key(|span| span.start);
         replace(text, &spans)
     }
+}
+
+/// A secret of several lines, such as a key, and those of its lines that are no ordinary words: they may be shown one by one.
+fn with_its_lines(secret: &str) -> Vec<String> {
+    let lines =
+        secret.lines().map(str::trim).filter(|line| line.len() >= MIN_LINE && *line != secret);
+    iter::once(secret).chain(lines).map(str::to_owned).collect()
 }
 
 fn is_secret(name: &[u8]) -> bool {
@@ -138,6 +150,15 @@ mod tests {
         assert_eq!(mask("-H tok-12345, hunter2!"), "-H ***, ***!");
         assert_eq!(mask("abc /home/me"), "abc /home/me");
         assert_eq!(mask("ab\u{fffd}cdef from-a-file"), "*** ***");
+    }
+
+    #[test]
+    fn the_lines_of_a_long_secret_are_masked_one_by_one() {
+        let key = c"A_KEY=-----BEGIN A KEY-----\nMIIEvgIBADANBgkq\nhkiG\n-----END A KEY-----\n";
+        let redactor = Redactor::new(&[], &Environment::new(vec![key])).expect("no patterns");
+        assert_eq!(redactor.mask("> MIIEvgIBADANBgkq\n> hkiG\n"), "> ***\n> hkiG\n");
+        let all = "-----BEGIN A KEY-----\nMIIEvgIBADANBgkq\nhkiG\n-----END A KEY-----\n";
+        assert_eq!(redactor.mask(all), "***\n");
     }
 
     #[test]

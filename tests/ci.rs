@@ -183,7 +183,7 @@ fn a_summary_that_cannot_be_written_changes_nothing_else() {
     };
     let (without, with) = (run(""), run("/no/such/folder/summary"));
     assert_eq!((with.code(), with.stdout.as_str()), (Some(7), "out\nout\n"));
-    let said = "retryrun: cannot write the job summary /no/such/folder/summary: No such file or directory\n";
+    let said = "retryrun: cannot write the job summary of GITHUB_STEP_SUMMARY: No such file or directory\n";
     assert_eq!(with.stderr.matches(said).count(), 1, "{}", with.stderr);
     assert_eq!(with.history().attempts.len(), 2);
     let rest = |ran: &Ran| -> Vec<String> {

@@ -22,6 +22,7 @@ mod readme;
 mod real_commands;
 mod report_places;
 mod reports;
+mod secrets;
 mod session;
 mod signals;
 mod sim;

@@ -54,7 +54,7 @@ pub(super) fn resolve(
             .value("consecutive", |settings| settings.consecutive, Consecutive(1))
             .0,
         backoff: resolver.backoff(random_seed),
-        rules: resolver.rules(),
+        rules: resolver.rules(mask),
         retry_if: resolver
             .pick("retry_if", |settings| settings.retry_if.clone())
             .map(|(_, _, origin)| origin),
@@ -409,11 +409,14 @@ impl Resolver<'_> {
     }
 
     /// The rules of all layers, down to the first that closes the list.
-    fn rules(&self) -> Rules {
+    fn rules(&self, mask: &dyn Fn(&str) -> String) -> Rules {
         let mut rules = Vec::new();
         for layer in self.layers {
             let (placed, closed) = layer.placed_rules();
-            rules.extend(placed);
+            rules.extend(placed.into_iter().map(|placed| match placed.is_built_in {
+                true => placed,
+                false => PlacedRule { rule: placed.rule.masked(mask), ..placed },
+            }));
             if closed {
                 return Rules::closed(rules);
             }

@@ -94,6 +94,19 @@ impl Rule {
         &self.text
     }
 
+    /// The same, with another text where it holds regular expressions, from the first to the last: they are the user's own words.
+    #[must_use]
+    pub fn masked(self, mask: &dyn Fn(&str) -> String) -> Rule {
+        let (Some(first), Some(last)) = (self.text.find('/'), self.text.rfind('/')) else {
+            return self;
+        };
+        let parts =
+            (self.text.get(..first), self.text.get(first..=last), self.text.get(last + 1..));
+        let (Some(before), Some(own), Some(behind)) = parts else { return self };
+        let text = format!("{before}{}{behind}", mask(own));
+        Rule { text, ..self }
+    }
+
     /// What it looks for in the output.
     pub fn patterns(&self) -> impl Iterator<Item = &OutputPattern> {
         self.conditions.iter().filter_map(|condition| match &condition.test {

@@ -1,8 +1,12 @@
 //! The line in which a match ended, gathered from a stream that comes in pieces; of a long line what stands around that end.
 //!
+//! Where it is cut it begins and ends with a whole word.
+//!
 //! A line ends at `\n` or `\r`: a progress bar is drawn over and over on what is one line to nobody.
 
 use memchr::{memchr2, memrchr2};
+
+use super::words::{from_a_whole_word, to_a_whole_word};
 
 /// How much of a line before the end of a match is kept.
 const BEFORE: usize = 512;
@@ -21,6 +25,10 @@ pub(super) struct Evidence {
 pub(super) struct Pending {
     bytes: Vec<u8>,
     is_open: bool,
+    /// Whether something of the line may stand before it.
+    begins_late: bool,
+    /// Whether something of the line stands behind it.
+    ends_early: bool,
 }
 
 impl Evidence {
@@ -42,14 +50,16 @@ impl Evidence {
         let near = head.get(head.len().saturating_sub(BEFORE)..).unwrap_or(head);
         let far = self.last.get((self.last.len() + near.len()).saturating_sub(BEFORE)..);
         let mut bytes = [far.unwrap_or_default(), near].concat();
+        let mut begins_late = bytes.len() == BEFORE;
         let text = bytes.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r'));
         let text = text.map_or(0, |index| index + 1);
         let is_open = text == bytes.len();
         bytes.truncate(text);
         if let Some(newline) = memrchr2(b'\n', b'\r', &bytes) {
             bytes.drain(..=newline);
+            begins_late = false;
         }
-        let mut pending = Pending { bytes, is_open };
+        let mut pending = Pending { bytes, is_open, begins_late, ends_early: false };
         pending.go_on(tail);
         pending
     }
@@ -70,20 +80,20 @@ impl Pending {
         let line = piece.get(..end.unwrap_or(piece.len())).unwrap_or(piece);
         let room = MAX_LINE - self.bytes.len().min(MAX_LINE);
         self.bytes.extend_from_slice(line.get(..room).unwrap_or(line));
-        self.is_open = end.is_none() && self.bytes.len() < MAX_LINE;
+        self.ends_early |= line.len() > room;
+        self.is_open = end.is_none() && !self.ends_early;
     }
 
-    /// The line as text. What was cut within a character begins and ends with a whole one.
+    /// The line as text.
     pub(super) fn into_text(self) -> String {
-        let is_inner = |byte: &u8| (0x80..=0xbf).contains(byte);
-        let start = self.bytes.iter().take_while(|byte| is_inner(byte)).count().min(3);
-        let bytes = self.bytes.get(start..).unwrap_or_default();
-        let whole = match std::str::from_utf8(bytes) {
-            // It ends within a character, as no other fault does.
-            Err(error) if error.error_len().is_none() => bytes.get(..error.valid_up_to()),
-            Ok(_) | Err(_) => Some(bytes),
-        };
-        let mut text = String::from_utf8_lossy(whole.unwrap_or(bytes)).trim().to_owned();
+        let mut bytes = self.bytes.as_slice();
+        if self.begins_late {
+            bytes = from_a_whole_word(bytes);
+        }
+        if self.ends_early {
+            bytes = to_a_whole_word(bytes);
+        }
+        let mut text = String::from_utf8_lossy(bytes).trim().to_owned();
         // What is no text takes more room once it is replaced.
         let cut = (0..=MAX_LINE).rev().find(|index| text.is_char_boundary(*index)).unwrap_or(0);
         text.truncate(cut);

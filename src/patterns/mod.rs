@@ -6,6 +6,7 @@
 pub mod delay;
 mod escapes;
 mod evidence;
+pub mod words;
 
 use regex_automata::Anchored;
 use regex_automata::MatchKind;

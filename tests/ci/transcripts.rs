@@ -479,7 +479,7 @@ fn azure_is_told_where_the_summary_is() {
 fn a_summary_that_cannot_be_written_is_said_once() {
     let summary = Summary::AtTheEndOf("/no/such/folder/summary".into());
     let shown = reported(System::GitHub, gives_up()).with_summary(summary).play().stderr;
-    let said = "retryrun: cannot write the job summary /no/such/folder/summary: No such file or directory\n";
+    let said = "retryrun: cannot write the job summary of GITHUB_STEP_SUMMARY: No such file or directory\n";
     assert_eq!(shown.matches(said).count(), 1, "{shown}");
     assert!(shown.lines().last().is_some_and(|line| line.starts_with('{')), "{shown}");
 }

@@ -13,6 +13,10 @@ use crate::error::reason;
 /// What GitHub takes for one step; of a longer file it shows nothing.
 const GITHUB_LIMIT: u64 = 1024 * 1024;
 
+/// The variables that name the places.
+const GITHUB_FILE: &str = "GITHUB_STEP_SUMMARY";
+const AZURE_FOLDER: &str = "AGENT_TEMPDIRECTORY";
+
 /// Where a system wants its summary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Summary {
@@ -27,9 +31,9 @@ impl Summary {
     pub fn of<'a>(system: System, variable: impl Fn(&str) -> Option<&'a OsStr>) -> Option<Summary> {
         let path = |name| variable(name).map(PathBuf::from);
         match system {
-            System::GitHub => path("GITHUB_STEP_SUMMARY").map(Summary::AtTheEndOf),
+            System::GitHub => path(GITHUB_FILE).map(Summary::AtTheEndOf),
             // The agent empties it after the job, and reads the file before.
-            System::Azure => path("AGENT_TEMPDIRECTORY").map(Summary::In),
+            System::Azure => path(AZURE_FOLDER).map(Summary::In),
             System::GitLab | System::Buildkite => None,
         }
     }
@@ -39,17 +43,18 @@ impl Summary {
     /// # Errors
     /// Why it could not be written, in a sentence.
     pub fn write(&self, run_id: &str, markdown: &str) -> Result<Option<String>, String> {
-        let fail = |path: &Path, why: &str| {
-            format!("cannot write the job summary {}: {why}", path.display())
+        // Not the path, in which others may have put a secret.
+        let fail = |variable: &str, error: &io::Error| {
+            format!("cannot write the job summary of {variable}: {}", reason(error))
         };
         match self {
             Summary::AtTheEndOf(path) => {
-                append(path, markdown).map_err(|error| fail(path, &reason(&error)))?;
+                append(path, markdown).map_err(|error| fail(GITHUB_FILE, &error))?;
                 Ok(None)
             }
             Summary::In(folder) => {
                 let path = folder.join(format!("retryrun-{run_id}.md"));
-                create(&path, markdown).map_err(|error| fail(&path, &reason(&error)))?;
+                create(&path, markdown).map_err(|error| fail(AZURE_FOLDER, &error))?;
                 Ok(Some(azure_upload(&path.to_string_lossy())))
             }
         }
@@ -110,15 +115,10 @@ mod tests {
     fn what_cannot_be_written_is_said_and_never_waited_for() {
         let folder = tempfile::tempdir().expect("a folder");
         let refused = |path: &Path| Summary::AtTheEndOf(path.to_owned()).write("1", "x");
-        let name = folder.path().display();
-        assert_eq!(
-            refused(folder.path()),
-            Err(format!("cannot write the job summary {name}: it is no regular file"))
-        );
-        assert_eq!(
-            refused(&folder.path().join("no/file")),
-            Err(format!("cannot write the job summary {name}/no/file: No such file or directory"))
-        );
+        let said =
+            |why: &str| Err(format!("cannot write the job summary of GITHUB_STEP_SUMMARY: {why}"));
+        assert_eq!(refused(folder.path()), said("it is no regular file"));
+        assert_eq!(refused(&folder.path().join("no/file")), said("No such file or directory"));
     }
 
     #[test]

@@ -1,0 +1,35 @@
+//! What comes from others is masked before it enters a record.
+
+use super::Driver;
+use crate::child::cannot_start;
+use crate::engine::Input;
+use crate::engine::classify::Hint;
+use crate::engine::event::Kept;
+use crate::unix::spawn::SpawnError;
+
+impl Driver {
+    /// What the command wrote, or said of its failure.
+    pub(super) fn masked(&mut self, mut input: Input) -> Input {
+        if let Input::Exited { kept, hint, matches, .. } = &mut input {
+            *matches = std::mem::take(matches).masked(&*self.command.mask);
+            let said = self.hint_file.take().map(|file| file.read()).unwrap_or_default();
+            // Of two that ask for a wait the one that asks for more.
+            *hint = Hint { retry_after: said.retry_after.max(hint.retry_after), ..said };
+            if let Some(reason) = &mut hint.reason {
+                *reason = (self.command.mask)(reason);
+            }
+            let Kept { stderr_tail, stdout_log, stderr_log } = kept;
+            for text in [stderr_tail, stdout_log, stderr_log].into_iter().flatten() {
+                *text = (self.command.mask)(text);
+            }
+        }
+        input
+    }
+
+    /// Why it could not be started: the reason may name what stands in a file of the user's.
+    pub(super) fn cannot_start(&self, error: SpawnError) -> Input {
+        let SpawnError { kind, reason } = error;
+        let reason = (self.command.mask)(&reason);
+        cannot_start(SpawnError { kind, reason }, &self.command.shown_name)
+    }
+}
