@@ -14,9 +14,10 @@ use crate::engine::signal::Signal;
 use crate::error::Error;
 use crate::unix::clock::Alarm;
 use crate::unix::input::holding;
-use crate::unix::output::Output;
+use crate::unix::output::{Output, discarding};
 use crate::unix::process::{Watch, reap, signal_group, signal_process};
 use crate::unix::spawn::{Group, Program, SpawnError, Starting};
+use crate::unix::stop;
 
 /// Time from the signal that ends it to SIGKILL.
 const GRACE: Duration = Duration::from_secs(1);
@@ -119,17 +120,23 @@ impl Hook {
     ) -> Result<Hook, SpawnError> {
         let words = [c"/bin/sh".to_owned(), c"-c".to_owned(), command.to_owned()];
         let input = holding(input)?;
+        // Our stdout is the command's, also where we have no stderr.
+        let output = if Output::Stderr.was_open() { None } else { Some(discarding()?) };
         let program = Program {
             words: &words,
             environment,
             stdin: Some(input.as_fd()),
-            stdout: Output::Stderr.was_open().then(|| Output::Stderr.fd()),
+            stdout: Some(output.as_ref().map_or_else(|| Output::Stderr.fd(), AsFd::as_fd)),
             stderr: None,
             cgroup: None,
         };
         let alarm = Alarm::new()?;
         let starting = Starting::spawn(&program, Group::New)?;
         let pid = starting.pid();
+        if kind == Kind::OnRetry {
+            // Those that run beside an attempt do not stop with it, and have ended before it or after.
+            stop::forget_target();
+        }
         if let Some(limit) = limit {
             alarm.set(limit);
         }
@@ -182,10 +189,17 @@ impl Hook {
             // What is told to end is told with all that it started; the zombie still keeps the group's number.
             let _nobody_left = signal_group(self.pid, Signal::KILL);
         }
-        let status = reap(self.pid).map(|(status, _)| status);
-        if let Some(starting) = self.starting.take() {
-            starting.executed(c"/bin/sh").await?;
+        // First what may be cancelled; what cannot be asked twice last.
+        let executed = match &self.starting {
+            Some(starting) => starting.executed(c"/bin/sh").await,
+            None => Ok(()),
+        };
+        self.starting = None;
+        if self.kind != Kind::OnRetry {
+            stop::forget_target();
         }
+        let status = reap(self.pid).map(|(status, _)| status);
+        executed?;
         Ok(match (self.stage, status) {
             (Stage::Told { by_limit: true } | Stage::Killed { by_limit: true }, _) => End::TimedOut,
             (Stage::Told { .. } | Stage::Killed { .. }, _) => End::Stopped,

@@ -11,6 +11,7 @@ mod explain;
 mod explained;
 mod generated;
 mod hints;
+mod hooks;
 mod idle;
 mod init;
 mod job_control;

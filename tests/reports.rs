@@ -13,7 +13,7 @@ use crate::test::{Ran, Test, steps};
 
 /// Fails unless each line is valid by the schema that `--generate` prints, and no copy of it with a fault is.
 #[track_caller]
-fn validate(kind: &str, lines: &str) {
+pub fn validate(kind: &str, lines: &str) {
     let schema = Test::new(["--generate", kind]).run().stdout;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/valid.py");
     let words = [script.as_os_str(), "schema.json".as_ref(), "lines.ndjson".as_ref()];

@@ -14,6 +14,7 @@ use crate::engine::{Answer, Input};
 use crate::facts;
 use crate::hook::{End, Hook, Kind};
 use crate::unix::spawn::SpawnError;
+use crate::unix::start;
 use crate::unix::tree::Tree;
 
 /// How many hooks may run beside the attempts at once: each may take its time, and waits may be short.
@@ -100,7 +101,9 @@ impl Hooks {
 
     /// Whether another one may run beside the attempts.
     fn has_room_beside(&self) -> bool {
-        self.running.iter().filter(|hook| hook.kind() == Kind::OnRetry).count() < MOST_BESIDE
+        let beside = self.running.iter().filter(|hook| hook.kind() == Kind::OnRetry).count();
+        // Where descriptors are few, the attempts need them.
+        beside == 0 || (beside < MOST_BESIDE && start::check_descriptors().is_ok())
     }
 }
 
@@ -147,7 +150,11 @@ impl Driver {
                     self.hook_failed(Kind::OnRetry, &error.reason);
                 }
             } else {
-                self.hook_failed(Kind::OnRetry, "too many of them still run");
+                // The hooks of many short waits may be as slow as they like: once is enough.
+                let failure = "too many of them still run";
+                if self.warned.insert(failure.to_owned()) {
+                    self.hook_failed(Kind::OnRetry, failure);
+                }
             }
         }
         if self.command.hooks.before_attempt.is_some() {

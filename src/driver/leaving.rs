@@ -64,7 +64,8 @@ impl Driver {
             return;
         }
         let history = self.run.history();
-        let input = serde_json::to_vec(&Closing::new(record, history)).unwrap_or_default();
+        let mut input = serde_json::to_vec(&Closing::new(record, history)).unwrap_or_default();
+        input.push(b'\n');
         let facts = facts::of_end(history);
         if let Some(Err(error)) = self.start_hook(kind, facts, &input) {
             return self.hook_failed(kind, &error.reason);
@@ -72,14 +73,16 @@ impl Driver {
         while self.hooks.is_awaited() {
             tokio::select! {
                 biased;
-                Received { signal, .. } = self.signals.next() => match signal {
-                    Signal::CHLD => drop(self.tree.reap_orphans(None)),
-                    Signal::CONT => {}
-                    _ if STOP_SIGNALS.contains(&signal) => {
-                        self.hooks.end_awaited(signal);
+                received = self.signals.next() => {
+                    match received.signal {
+                        Signal::CHLD => drop(self.tree.reap_orphans(None)),
+                        Signal::CONT => {}
+                        signal if STOP_SIGNALS.contains(&signal) => {
+                            self.hooks.end_awaited(signal);
+                        }
+                        signal => self.hooks.pass_on(signal),
                     }
-                    _ => self.hooks.pass_on(signal),
-                },
+                }
                 ended = self.hooks.next_end() => drop(self.hook_ended(ended)),
             }
         }
@@ -95,8 +98,8 @@ impl Driver {
         loop {
             tokio::select! {
                 biased;
-                Received { signal, .. } = self.signals.next() => {
-                    if STOP_SIGNALS.contains(&signal) {
+                received = self.signals.next() => {
+                    if STOP_SIGNALS.contains(&received.signal) {
                         leftovers.kill(&self.tree);
                     }
                 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{OFlags, fcntl_setfl, fstat};
+use rustix::fs::{Mode, OFlags, fcntl_setfl, fstat, open};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{
@@ -55,6 +55,14 @@ impl Output {
         polled.is_ok()
             && fds.iter().any(|fd| fd.revents().intersects(PollFlags::ERR | PollFlags::HUP))
     }
+}
+
+/// An output that keeps nothing.
+///
+/// # Errors
+/// Descriptors are lacking.
+pub fn discarding() -> io::Result<OwnedFd> {
+    Ok(open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// Whether stdout and stderr are one open file, so that what is written to them has one order.

@@ -107,6 +107,7 @@ impl Actor {
                 "session" => drop(libc::setsid()),
                 "group" => drop(libc::setpgid(0, 0)),
                 "root" => drop(libc::setresuid(0, 0, 0)),
+                "note" => drop(fs::write(value, format!("{}\n", libc::getpid()))),
                 "touch" => drop(fs::write(value, "")),
                 "await" => {
                     while fs::remove_file(Path::new(value)).is_err() {
