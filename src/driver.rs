@@ -5,6 +5,7 @@
 mod hooks;
 mod leaving;
 mod masking;
+mod tracing;
 mod waiting;
 
 use std::collections::HashSet;
@@ -88,6 +89,7 @@ pub fn drive(run: Run, mut command: Command, sinks: Sinks) -> Result<Exit, Error
             hint_file: None,
             stopped: None,
         };
+        driver.trace_place();
         Ok(driver.drive().await)
     })
 }
@@ -139,6 +141,7 @@ impl Driver {
         // To say so may take its time, where nobody reads it.
         actions.sort_by_key(|action| !matches!(action, Action::Kill(_)));
         for action in actions {
+            self.trace_order(&action);
             match action {
                 Action::Start { attempt, trigger } => answer = self.start(attempt, trigger),
                 Action::Kill(signal) => self.end(signal),
@@ -178,6 +181,8 @@ impl Driver {
         self.sinks.starting(&Starting { attempt, trigger, at }, self.run.history());
         match self.spawn(attempt, trigger) {
             Ok(child) => {
+                let pid = child.pid();
+                self.sinks.trace(|| format!("process {pid} is to run attempt {attempt}"));
                 self.child = Some(child);
                 None
             }
@@ -190,6 +195,7 @@ impl Driver {
             self.trouble(&Trouble::Unlogged(error));
         }
         self.streams.stdin.begin(attempt == 1)?;
+        self.trace_streams();
         let history = self.run.history();
         let mut entries = facts::of_next(attempt, trigger, history);
         if self.command.c_locale {
@@ -299,6 +305,7 @@ impl Driver {
                 Group::Session => child.pid().as_raw_nonzero().get(),
                 Group::Inherited | Group::New => own_session(),
             };
+            self.trace_end(child.pid().as_raw_nonzero().get(), &input);
             self.ended = Some((session, child.into_cgroup()));
         }
         self.reported = Some(input);
@@ -321,7 +328,9 @@ impl Driver {
     }
 
     /// What a signal means for the run; one that is the command's is passed on.
-    fn signalled(&mut self, Received { signal, by_kernel }: Received) -> Option<Input> {
+    fn signalled(&mut self, received: Received) -> Option<Input> {
+        self.trace_signal(received);
+        let Received { signal, by_kernel } = received;
         let shares_the_terminal = self.group == Group::Inherited && self.terminal.is_some();
         if STOP_SIGNALS.contains(&signal) {
             self.streams.outputs.hurry();

@@ -6,6 +6,7 @@ mod ci;
 mod classify;
 mod command_line;
 mod configuration;
+mod debugging;
 mod engine;
 mod explain;
 mod explained;

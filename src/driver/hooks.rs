@@ -180,6 +180,7 @@ impl Driver {
         Some(Hook::start(kind, command, environment, input, limit).map(|hook| {
             let run_id = facts::of_run_id(self.run.history());
             self.tree.add_hook(hook.pid(), run_id.to_bytes());
+            self.sinks.trace(|| format!("process {} is to run --{kind}", hook.pid()));
             self.hooks.running.push(hook);
         }))
     }
@@ -189,6 +190,10 @@ impl Driver {
         let Ended { kind, pid, end } = ended;
         self.tree.remove_hook(pid);
         let failure = failure(&end);
+        self.sinks.trace(|| {
+            let how = failure.as_deref().unwrap_or("well");
+            format!("process {pid} of --{kind} is reaped: {how}")
+        });
         if kind == Kind::RetryIf {
             let answer = match end {
                 Ok(End::Exited(1 | 125)) => Answer::Stop,

@@ -74,6 +74,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 received = self.signals.next() => {
+                    self.trace_signal(received);
                     match received.signal {
                         Signal::CHLD => drop(self.tree.reap_orphans(None)),
                         Signal::CONT => {}
@@ -99,6 +100,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 received = self.signals.next() => {
+                    self.trace_signal(received);
                     if STOP_SIGNALS.contains(&received.signal) {
                         leftovers.kill(&self.tree);
                     }

@@ -43,7 +43,6 @@ pub struct Log<W> {
     options: Options,
     writer: OnceCell<W>,
     dispatch: OnceCell<Dispatch>,
-    /// When the last attempt began, since the run did.
     /// An attempt that failed, until it is known what follows.
     ended: Option<(Record, Box<AttemptEnded>)>,
 }
@@ -236,6 +235,16 @@ impl<W: io::Write + Send + 'static> Sink for Log<W> {
     fn warn(&mut self, text: &str) -> io::Result<()> {
         let text = harmless(text);
         self.say(Level::ERROR, || tracing::error!(event = "warning", "{text}"));
+        Ok(())
+    }
+
+    fn is_traced(&self) -> bool {
+        Level::TRACE <= self.options.filter
+    }
+
+    fn trace(&mut self, text: &str) -> io::Result<()> {
+        let text = harmless(text);
+        self.say(Level::TRACE, || tracing::trace!(event = "trace", "{text}"));
         Ok(())
     }
 }

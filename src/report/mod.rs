@@ -60,6 +60,19 @@ pub trait Sink {
     fn warn(&mut self, _text: &str) -> io::Result<()> {
         Ok(())
     }
+
+    /// Whether it wants to hear of what is only for whoever looks for a fault in retryrun.
+    fn is_traced(&self) -> bool {
+        false
+    }
+
+    /// Takes a line of that kind, if it wants any.
+    ///
+    /// # Errors
+    /// As [`Sink::tell`].
+    fn trace(&mut self, _text: &str) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Where a report is written. Writing never waits for a reader for long.
@@ -88,6 +101,7 @@ pub trait Destination {
 pub struct Sinks {
     reports: Vec<Report>,
     lines: Vec<Box<dyn Sink>>,
+    is_traced: bool,
 }
 
 struct Report {
@@ -104,6 +118,7 @@ impl Sinks {
 
     /// Adds what is written to stderr.
     pub fn add(&mut self, sink: impl Sink + 'static) {
+        self.is_traced |= sink.is_traced();
         self.lines.push(Box::new(sink));
     }
 
@@ -141,5 +156,13 @@ impl Sinks {
     /// Says what went wrong beside the run.
     pub fn warn(&mut self, text: &str) {
         self.lines.retain_mut(|sink| sink.warn(text).is_ok());
+    }
+
+    /// Says what is only for whoever looks for a fault in retryrun. Nothing is put into words unless somebody wants to hear it.
+    pub fn trace(&mut self, text: impl FnOnce() -> String) {
+        if self.is_traced {
+            let text = text();
+            self.lines.retain_mut(|sink| sink.trace(&text).is_ok());
+        }
     }
 }
