@@ -5,6 +5,7 @@
 mod hooks;
 mod leaving;
 mod masking;
+mod screen;
 mod tracing;
 mod waiting;
 
@@ -30,6 +31,7 @@ use crate::streams::outputs::Outputs;
 use crate::streams::stdin::Stdin;
 use crate::unix::cgroup::Cgroup;
 use crate::unix::clock::{Alarm, Clock};
+use crate::unix::line::Place;
 use crate::unix::process::{own_session, stopped_by};
 use crate::unix::signals::{Received, Signals};
 use crate::unix::spawn::{Group, Program, SpawnError};
@@ -38,6 +40,7 @@ use crate::unix::stop::stop;
 use crate::unix::terminal::Terminal;
 use crate::unix::tree::{self, Tree};
 use hooks::Hooks;
+use screen::Screen;
 use waiting::{next_report, remaining, stays_stopped, swept};
 
 /// Signals that tell us to stop.
@@ -46,11 +49,16 @@ const STOP_SIGNALS: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signa
 /// How long a command has to be stopped before we stop with it: one that only passes through is left alone.
 const STOPPED_FOR: Duration = Duration::from_millis(20);
 
-/// Carries a run through to its end.
+/// Carries a run through to its end, with a status line if there is a place for one.
 ///
 /// # Errors
 /// The system refuses what supervising needs; nothing was run then.
-pub fn drive(run: Run, mut command: Command, sinks: Sinks) -> Result<Exit, Error> {
+pub fn drive(
+    run: Run,
+    mut command: Command,
+    sinks: Sinks,
+    place: Option<Place>,
+) -> Result<Exit, Error> {
     let fail = |source| Error::System { action: "supervise a command", source };
     start::check_descriptors().map_err(fail)?;
     start::prepare();
@@ -86,6 +94,7 @@ pub fn drive(run: Run, mut command: Command, sinks: Sinks) -> Result<Exit, Error
             ended: None,
             leftovers: None,
             hooks: Hooks::default(),
+            screen: Screen::new(place),
             hint_file: None,
             stopped: None,
         };
@@ -113,6 +122,7 @@ struct Driver {
     ended: Option<(i32, Option<Cgroup>)>,
     leftovers: Option<Leftovers>,
     hooks: Hooks,
+    screen: Screen,
     hint_file: Option<HintFile>,
     /// The signal that stopped the command, until it is known whether it stays so.
     stopped: Option<(Signal, Alarm)>,
@@ -138,6 +148,9 @@ impl Driver {
     fn handle(&mut self, now: Time, input: Input) -> Option<Input> {
         let mut answer = None;
         let mut actions = self.run.handle(now, input);
+        if !actions.is_empty() {
+            self.screen.end_scene();
+        }
         // To say so may take its time, where nobody reads it.
         actions.sort_by_key(|action| !matches!(action, Action::Kill(_)));
         for action in actions {
@@ -256,6 +269,7 @@ impl Driver {
             self.alarm.set(remaining);
         }
         loop {
+            self.show();
             tokio::select! {
                 biased;
                 received = self.signals.next() => {
@@ -283,6 +297,11 @@ impl Driver {
                 }
                 () = stays_stopped(self.stopped.as_ref()) => self.stop_with_the_command(),
                 () = self.alarm.rings(), if remaining.is_some() => return Input::Tick,
+                input = self.screen.next() => {
+                    if let Some(input) = input {
+                        return input;
+                    }
+                }
             }
         }
     }
@@ -356,7 +375,7 @@ impl Driver {
                 Signal::CHLD => {
                     self.tree.reap_orphans(None);
                 }
-                Signal::CONT => {}
+                Signal::CONT => self.screen.continued(),
                 _ => self.hooks.pass_on(signal),
             }
             return (signal == Signal::USR1).then_some(Input::RetryNow);

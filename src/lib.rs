@@ -190,6 +190,7 @@ fn execute(
     let mut sinks = Sinks::default();
     reporting::add_reports(&mut sinks, &resolved.reporting, &*mask)?;
     reporting::add_lines(&mut sinks, &resolved.reporting, &environment);
+    let place = reporting::place_of_the_status_line(&resolved.reporting, &environment);
     let streams = streams(&resolved, &identity.run_id)?;
     reporting::add_bundles(&mut sinks, &resolved, &streams, &identity.run_id, &environment, &mask)?;
     let command = Command {
@@ -212,7 +213,7 @@ fn execute(
         })?;
     }
     let run = Run::new(resolved.policy, identity, clock::timestamp());
-    driver::drive(run, command, sinks)
+    driver::drive(run, command, sinks, place)
 }
 
 /// What is done with the command's streams.

@@ -10,7 +10,7 @@ use crate::bundle::{self, Bundle, Parts};
 use crate::command::StreamPlan;
 use crate::config::environment::Environment;
 use crate::config::report::{Format, Place, Report, ReportWhen};
-use crate::config::value::{CiChoice, Color, HistoryWhen, LogFormat};
+use crate::config::value::{CiChoice, Color, HistoryWhen, Live, LogFormat};
 use crate::config::verbosity::Verbosity;
 use crate::config::{Reporting, Resolved, explain};
 use crate::destination;
@@ -22,6 +22,7 @@ use crate::report::stream::EventStream;
 use crate::report::whole::WholeReport;
 use crate::report::{self, Sinks};
 use crate::streams::logs::Logs;
+use crate::unix::line::{self, Where};
 use crate::unix::outlet::Stderr;
 
 /// Opens what reports are written to: before anything of ours is, whose descriptor could be taken for one that we were given.
@@ -132,6 +133,30 @@ pub fn add_lines(sinks: &mut Sinks, reporting: &Reporting, environment: &Environ
     }
 }
 
+/// Where the status line stands, if there is to be one.
+#[must_use]
+pub fn place_of_the_status_line(
+    reporting: &Reporting,
+    environment: &Environment,
+) -> Option<line::Place> {
+    let is_dumb = is_dumb(environment);
+    let is_for_people =
+        !is_dumb && !reporting.quiet && ci_system(reporting.ci, environment).is_none();
+    let on = |terminal| Some(line::Place { terminal, is_dumb });
+    match reporting.live {
+        Live::Never => None,
+        Live::Auto if !is_for_people => None,
+        Live::Auto | Live::Always if io::stderr().is_terminal() => on(Where::Stderr),
+        Live::Auto => None,
+        Live::Always if io::stdout().is_terminal() => None,
+        Live::Always => on(Where::Controlling),
+    }
+}
+
+fn is_dumb(environment: &Environment) -> bool {
+    environment.get("TERM").is_none_or(|terminal| terminal == "dumb")
+}
+
 /// The CI system to speak to.
 fn ci_system(choice: CiChoice, environment: &Environment) -> Option<System> {
     match choice {
@@ -155,10 +180,7 @@ fn is_coloured(color: Color, environment: &Environment) -> bool {
 /// What the environment says of colours, by no-color.org and bixense.com/clicolors; none where that is left to stderr.
 fn colour_of(environment: &Environment) -> Option<bool> {
     let said = |name| environment.get(name);
-    let is_plain = || {
-        said("CLICOLOR").is_some_and(|value| value == "0")
-            || said("TERM").is_none_or(|terminal| terminal == "dumb")
-    };
+    let is_plain = || said("CLICOLOR").is_some_and(|value| value == "0") || is_dumb(environment);
     if said("NO_COLOR").is_some() {
         Some(false)
     } else if said("CLICOLOR_FORCE").is_some_and(|value| value != "0") {

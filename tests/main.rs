@@ -17,6 +17,7 @@ mod idle;
 mod init;
 mod job_control;
 mod laws;
+mod live;
 mod outputs;
 mod patterns;
 mod preload;

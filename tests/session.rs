@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::num::NonZero;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use tempfile::TempDir;
 
 use crate::test::{RETRYRUN, path};
@@ -81,8 +82,15 @@ impl Session {
     }
 
     /// Reads until `text` has appeared, after what was waited for before.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "only to notice what hangs, and shows a line that changes"
+    )]
     pub fn wait_for(&mut self, text: &str) {
+        let began = Instant::now();
         loop {
+            let screen = self.screen();
+            assert!(began.elapsed() < PATIENCE, "waited in vain for {text:?}: {screen:?}");
             let new = self.bytes.get(self.seen..).unwrap_or_default();
             if let Some(at) = new.windows(text.len()).position(|window| window == text.as_bytes()) {
                 self.seen += at + text.len();
@@ -116,6 +124,18 @@ impl Session {
 
     pub fn screen(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    /// What the terminal shows of it by now, row by row, without blanks at the ends.
+    pub fn shown(&self, rows: u16, columns: u16) -> Vec<String> {
+        shown(&self.bytes, rows, columns)
+    }
+
+    /// Whether the terminal gives lines, and shows what is typed.
+    pub fn modes(&self) -> (bool, bool) {
+        let terminal = self.terminal.as_ref().expect("it was not closed");
+        let modes = tcgetattr(terminal).expect("a terminal has modes").local_modes;
+        (modes.contains(LocalModes::ICANON), modes.contains(LocalModes::ECHO))
     }
 
     pub fn press(&mut self, keys: &str) {
@@ -165,6 +185,19 @@ impl Session {
         });
         status.expect("it has ended")
     }
+}
+
+/// What a terminal shows to which these bytes are written.
+fn shown(bytes: &[u8], rows: u16, columns: u16) -> Vec<String> {
+    let size = |count| NonZero::new(count).expect("it has a size");
+    let mut parser = vt100::Parser::new(size(rows), size(columns), 0);
+    parser.process(bytes);
+    let shown = parser.screen().rows(0, columns).map(|row| row.trim_end().to_owned());
+    let mut shown: Vec<String> = shown.collect();
+    while shown.last().is_some_and(String::is_empty) {
+        shown.pop();
+    }
+    shown
 }
 
 fn resize(terminal: impl AsFd, rows: u16, columns: u16) {

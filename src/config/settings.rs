@@ -314,9 +314,10 @@ pub struct Settings {
 
     /// The status line [default: auto]
     ///
-    /// auto: on a terminal, while retryrun waits for the next attempt; r or Enter starts it at once, q gives up. Not with --quiet, or where TERM is
-    /// dumb. always: there, too, and on the terminal that controls retryrun where neither stdout nor stderr is one; then also while an
-    /// attempt runs. never: nowhere.
+    /// auto: on a terminal, while retryrun waits for the next attempt; r or Enter starts it at once, q gives up. Not with --quiet, in a
+    /// job of a CI system, or where TERM is dumb. always: there, too, and on the terminal that controls retryrun where neither stdout nor
+    /// stderr is one; then also while an attempt runs. never: nowhere. Keys are heard where stdin is that terminal, too, and nobody else
+    /// may read them, such as a pager that reads what is written.
     #[arg(
         long, value_name = "WHEN", help_heading = REPORTS, hide_short_help = true,
         value_parser = word::<Live>(),

@@ -59,6 +59,11 @@ impl Hooks {
         Ended { kind: hook.kind(), pid: hook.pid(), end }
     }
 
+    /// Whether any of them runs.
+    pub(super) fn are_running(&self) -> bool {
+        !self.running.is_empty()
+    }
+
     fn awaited(&mut self) -> Option<&mut Hook> {
         self.running.iter_mut().find(|hook| hook.kind() != Kind::OnRetry)
     }

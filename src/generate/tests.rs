@@ -200,6 +200,9 @@ fn signals() -> Roff {
         "SIGUSR1, SIGUSR2, SIGALRM, SIGWINCH, SIGCONT, the real-time signals and what else would end retryrun are passed on to the command. During a \
          wait SIGUSR1 starts the next attempt at once; it does not count against the limit. SIGTSTP stops both, and a command that stops \
          itself stops retryrun, where a shell can continue it. A signal that was ignored when retryrun started stays ignored.",
+        "For the keys of the status line (--live) the terminal gives keys one by one in a wait and does not show them; that is undone before the \
+         next attempt, and where retryrun ends or is stopped, but for SIGKILL and SIGSTOP. What was typed before a wait is left to the command, and \
+         then no keys are heard in it.",
         "What is ended is ended with all of its processes: the stop signal and SIGCONT, the grace of --kill-after, SIGKILL, until none is left. \
          What still lives 5 seconds after SIGKILL ends the run with 125.",
     ] {

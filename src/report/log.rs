@@ -250,7 +250,7 @@ impl<W: io::Write + Send + 'static> Sink for Log<W> {
 }
 
 /// `attempt 2/4`; without a limit `attempt 2`.
-fn counted(attempt: u64, history: &History) -> String {
+pub(super) fn counted(attempt: u64, history: &History) -> String {
     match history.max_attempts() {
         Some(max) => format!("attempt {attempt}/{max}"),
         None => format!("attempt {attempt}"),

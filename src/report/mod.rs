@@ -7,6 +7,7 @@ pub mod headline;
 pub mod html;
 pub mod json;
 pub mod junit;
+pub mod live;
 pub mod log;
 pub mod markdown;
 pub mod plain;

@@ -102,6 +102,12 @@ impl Stdin {
         }
     }
 
+    /// Whether what we are given is read by us, to be given again.
+    #[must_use]
+    pub fn is_replayed(&self) -> bool {
+        matches!(self.0, Way::Replayed(_))
+    }
+
     /// What the command gets; none for ours.
     #[must_use]
     pub fn theirs(&self) -> Option<BorrowedFd<'_>> {

@@ -17,6 +17,7 @@ use rustix::pipe::{SpliceFlags, splice};
 use tokio::io::unix::AsyncFd;
 
 use super::clock::reading;
+use super::line;
 use super::output::Output;
 use super::readable::Readable;
 
@@ -256,6 +257,7 @@ pub struct Stderr {
 
 impl io::Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        line::erase();
         let writer = match self.writer.take() {
             Some(writer) => writer,
             None => Writer::of(Output::Stderr.fd())?,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::clock::reading;
+use super::{keys, line};
 use crate::engine::signal::Signal;
 
 /// Whom a stop that a process asked for is passed on to: a pid, a group as its negative, or 0 for nobody.
@@ -55,6 +56,9 @@ pub fn stop(signal: Signal) {
 /// Never by SIGSTOP: in an orphaned group, as under `ssh -t`, the kernel ignores the other stop signals, and nobody would
 /// continue us.
 fn stop_by(number: libc::c_int) {
+    // Whoever has the terminal while we are stopped finds it as we did.
+    line::erase();
+    keys::give_back();
     // SAFETY: all places are of the right types and initialised before they are read; the calls are async-signal-safe.
     unsafe {
         let before = reading(libc::CLOCK_MONOTONIC);

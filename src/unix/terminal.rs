@@ -1,13 +1,15 @@
 //! The terminal that controls us: its modes and its foreground group, as they were when we started.
 
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::ptr;
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process_group};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp};
+use rustix::termios::{
+    LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp,
+};
 
 /// The terminal, and what is to be put back.
 pub struct Terminal {
@@ -25,8 +27,15 @@ impl Terminal {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let tty = open("/dev/tty", flags, Mode::empty()).ok()?;
         let modes = tcgetattr(&tty).ok();
-        let was_ours = own_group().is_some_and(|ours| tcgetpgrp(&tty) == Ok(ours));
+        let was_ours = is_ours(&tty);
         Some(Terminal { tty, modes, was_ours })
+    }
+
+    /// Whether what is typed was shown when we started.
+    #[must_use]
+    pub fn echoed(&self) -> bool {
+        let echoes = |modes: &Termios| modes.local_modes.contains(LocalModes::ECHO);
+        self.modes.as_ref().is_some_and(echoes)
     }
 
     /// Puts back what an attempt has changed: only in the foreground, since in the background the terminal is somebody else's.
@@ -44,7 +53,7 @@ impl Terminal {
             return;
         }
         let Some(ours) = own_group() else { return };
-        let mask = block_ttou();
+        let _undisturbed = Undisturbed::begin();
         // A foreground group that has died was the command's; one that lives is the shell's, which moved us behind.
         if tcgetpgrp(&self.tty).is_ok_and(|group| group != ours && is_dead(group)) {
             let _kept_by_somebody = tcsetpgrp(&self.tty, ours);
@@ -55,8 +64,6 @@ impl Terminal {
             // Now, not when all output is written: that may have been stopped by Ctrl-S.
             let _gone_with_its_terminal = tcsetattr(&self.tty, OptionalActions::Now, modes);
         }
-        // SAFETY: the mask was written by sigprocmask.
-        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &mask, ptr::null_mut()) };
     }
 }
 
@@ -70,14 +77,37 @@ fn is_dead(group: Pid) -> bool {
     test_kill_process_group(group) == Err(Errno::SRCH)
 }
 
-/// The signal by which the kernel stops those who change a terminal from the background.
-fn block_ttou() -> libc::sigset_t {
-    let (mut ttou, mut old) = (MaybeUninit::uninit(), MaybeUninit::uninit());
-    // SAFETY: the set is initialised by sigemptyset; sigprocmask initialises the other and cannot fail with these arguments.
-    unsafe {
-        libc::sigemptyset(ttou.as_mut_ptr());
-        libc::sigaddset(ttou.as_mut_ptr(), libc::SIGTTOU);
-        libc::sigprocmask(libc::SIG_BLOCK, ttou.as_ptr(), old.as_mut_ptr());
-        old.assume_init()
+/// Whether we are in the foreground of a terminal that controls us. Async-signal-safe.
+pub(super) fn is_ours(terminal: impl AsFd) -> bool {
+    own_group().is_some_and(|ours| tcgetpgrp(terminal) == Ok(ours))
+}
+
+/// While it lives, job control does not stop us: neither between two looks at a terminal that belong together, nor for changing
+/// one from the background. Async-signal-safe.
+pub(super) struct Undisturbed {
+    before: libc::sigset_t,
+}
+
+impl Undisturbed {
+    /// From now on.
+    pub(super) fn begin() -> Undisturbed {
+        let (mut stops, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+        // SAFETY: the set is initialised by sigemptyset; pthread_sigmask initialises the other and cannot fail with these
+        // arguments.
+        unsafe {
+            libc::sigemptyset(stops.as_mut_ptr());
+            for signal in [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU] {
+                libc::sigaddset(stops.as_mut_ptr(), signal);
+            }
+            libc::pthread_sigmask(libc::SIG_BLOCK, stops.as_ptr(), before.as_mut_ptr());
+            Undisturbed { before: before.assume_init() }
+        }
+    }
+}
+
+impl Drop for Undisturbed {
+    fn drop(&mut self) {
+        // SAFETY: the mask was written by pthread_sigmask.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, ptr::null_mut()) };
     }
 }

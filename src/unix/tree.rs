@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::iter::successors;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal, test_kill_process};
@@ -203,6 +204,29 @@ pub fn read(pid: i32) -> Option<Member> {
     parse(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// Whether our process group holds processes that neither descend from us nor we from them, as the other commands of a pipeline do.
+#[must_use]
+pub(super) fn has_neighbours() -> bool {
+    let us = rustix::process::getpid().as_raw_nonzero().get();
+    has_neighbours_among(&processes(), us)
+}
+
+fn has_neighbours_among(processes: &[Member], us: i32) -> bool {
+    let of = |pid: i32| processes.iter().find(|process| process.pid == pid);
+    let descends = |process: &Member, from: i32| {
+        let above = successors(Some(process), |process| of(process.parent));
+        // What was read one after the other need not fit together.
+        above.take(processes.len()).any(|process| process.pid == from)
+    };
+    let Some(ours) = of(us) else { return false };
+    processes.iter().any(|process| {
+        process.group == ours.group
+            && !process.is_zombie()
+            && !descends(process, us)
+            && !descends(ours, process.pid)
+    })
+}
+
 fn processes() -> Vec<Member> {
     let Ok(folder) = fs::read_dir("/proc") else {
         return Vec::new();
@@ -296,6 +320,20 @@ mod tests {
         let members = [of(3, 3), of(4, 3), of(5, 7), of(6, 1), of(8, 0)];
         let processes = [&members[..], &[of(7, 7), of(9, 9)]].concat();
         assert_eq!(groups(&processes, &members), [Pid::from_raw(3).expect("not zero")]);
+    }
+
+    #[test]
+    fn neighbours_are_of_our_group_and_no_relatives() {
+        let of = |pid, parent, group| Member { group, ..member(pid, parent, 5) };
+        // A shell, a script of its, we, our command, and one of another group.
+        let relatives = [of(2, 1, 2), of(3, 2, 3), of(4, 3, 3), of(5, 4, 3), of(6, 2, 6)];
+        assert!(!has_neighbours_among(&relatives, 4));
+        assert!(has_neighbours_among(&[&relatives[..], &[of(7, 3, 3)]].concat(), 4));
+        assert!(has_neighbours_among(&[&relatives[..], &[of(7, 2, 3)]].concat(), 4));
+        let ended = Member { state: b'Z', ..of(7, 3, 3) };
+        assert!(!has_neighbours_among(&[&relatives[..], &[ended]].concat(), 4));
+        let circle = [of(8, 9, 3), of(9, 8, 3)];
+        assert!(has_neighbours_among(&[&relatives[..], &circle].concat(), 4));
     }
 
     #[test]
