@@ -420,3 +420,36 @@ fn a_signal_that_starts_the_next_attempt_finds_the_modes_of_the_first() {
     session.press(CTRL_C);
     assert_eq!(session.finish().0.signal(), Some(libc::SIGINT));
 }
+
+#[test]
+fn a_terminal_that_goes_away_in_a_wait_costs_nothing() {
+    let command = "sh -c 'touch up$RETRYRUN_ATTEMPT; [ $RETRYRUN_ATTEMPT = 1 ] || until [ -e go ]; do sleep 0.02; done; exit 7'";
+    let run = format!("trap '' HUP; $R -n1 -d3 --history=never {command}; touch over");
+    let mut session = Session::script(&run);
+    session.wait_for(KEYS);
+    let us = child_of(&session);
+    session.hang_up();
+    until("the second attempt runs", || session.path("up2").exists());
+    let ticks: Vec<u64> =
+        stat(us).expect("it runs")[11..13].iter().flat_map(|field| field.parse()).collect();
+    assert!(ticks.iter().sum::<u64>() < 100, "it waits in its sleep: {ticks:?}");
+    fs::write(session.path("go"), "").expect("a file");
+    until("it has ended", || session.path("over").exists());
+}
+
+#[test]
+fn lines_of_ours_take_the_place_of_the_status_line_and_it_comes_again_below() {
+    let options = ["-vv", "-d300", "--color=never", "--history=never", "false"];
+    let mut session = Session::start(&[&[RETRYRUN], &options[..]].concat());
+    session.wait_for(KEYS);
+    kill(session.pid(), libc::SIGUSR2);
+    session.wait_for("SIGUSR2");
+    session.wait_for(KEYS);
+    let shown = session.shown(40, 200);
+    let (last, before) = shown.split_last().expect("something is shown");
+    assert!(last.ends_with(KEYS) && !has_keys(before), "{shown:?}");
+    assert!(before.iter().all(|row| row.starts_with("retryrun: ")), "{shown:?}");
+    assert!(before.last().is_some_and(|row| row.contains("SIGUSR2")), "{shown:?}");
+    session.press("q");
+    session.finish();
+}
