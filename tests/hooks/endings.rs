@@ -389,13 +389,15 @@ fn ctrl_c_before_an_attempt_ends_the_hook_and_the_run() {
 #[test]
 fn ctrl_z_stops_the_hook_that_is_waited_for_with_us() {
     let mut shell = Session::shell();
-    let hook = "echo \"up[$$]\"; while [ ! -e go ]; do sleep 0.05; done";
+    // Not in a loop of sleeps: a stop between vfork and exec leaves a shell in an uninterruptible wait.
+    let hook = "echo \"up[$$]\"; read line <fifo";
+    shell.line("mkfifo fifo");
     shell.line(&format!("$R -n1 -d0 --history never --before-attempt '{hook}' false"));
     let hook = Process::of(shell.number_after("up"));
     shell.press("\u{1a}");
     shell.wait_for("Stopped");
     hook.wait_for_state("T");
-    shell.line("touch go; fg");
+    shell.line("(echo >fifo &); fg");
     shell.wait_for("gave up after 2 attempts");
     shell.line("exit");
     let (_, screen) = shell.finish();
