@@ -221,12 +221,13 @@ fn a_foreground_that_the_command_took_is_taken_back() {
 
 #[test]
 fn in_the_background_the_terminal_is_not_ours_to_change() {
-    let attempt =
-        "bash -c 'echo up; while [ ! -e go$RETRYRUN_ATTEMPT ]; do sleep 0.02; done; kill -KILL $$'";
+    // Without children of its own, which a bash that is stopped can lose.
+    let attempt = "bash -c 'echo up; read line <fifo$RETRYRUN_ATTEMPT; kill -KILL $$'";
     let show = "echo \"[$(stty -g)]\"";
     // Started there; and sent there.
     for started_in_the_foreground in [false, true] {
         let mut shell = Session::shell();
+        shell.line("mkfifo fifo1 fifo2");
         // A job that dies of a signal has bash itself put modes back.
         let run = format!("$R -q --history=never --exit-code=exhausted=9 -n1 -d0.01 {attempt}");
         if started_in_the_foreground {
@@ -239,10 +240,10 @@ fn in_the_background_the_terminal_is_not_ours_to_change() {
             shell.line(&format!("{run} &"));
             shell.wait_for("up");
         }
-        shell.line(&format!("stty -echoctl -ixon; {show}; touch go1"));
+        shell.line(&format!("stty -echoctl -ixon; {show}; echo >fifo1"));
         shell.wait_for("[");
         shell.wait_for("up");
-        shell.line(&format!("touch go2; wait %1; {show}; echo en''d"));
+        shell.line(&format!("echo >fifo2; wait %1; {show}; echo en''d"));
         shell.wait_for("end");
         let screen = shell.screen();
         let modes: Vec<&str> = screen

@@ -15,7 +15,6 @@ use crate::facts;
 use crate::hook::{End, Hook, Kind};
 use crate::unix::spawn::SpawnError;
 use crate::unix::start;
-use crate::unix::tree::Tree;
 
 /// How many hooks may run beside the attempts at once: each may take its time, and waits may be short.
 const MOST_BESIDE: usize = 16;
@@ -95,13 +94,6 @@ impl Hooks {
     /// Whether those that are left are not wanted any more.
     pub(super) fn are_skipped(&self) -> bool {
         self.told >= 2
-    }
-
-    /// From now on nobody waits for any of them.
-    pub(super) fn forget(&mut self, tree: &mut Tree) {
-        for hook in self.running.drain(..) {
-            tree.remove_hook(hook.pid());
-        }
     }
 
     /// Whether another one may run beside the attempts.

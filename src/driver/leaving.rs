@@ -94,7 +94,6 @@ impl Driver {
         if !self.tree.has_hooks() {
             return;
         }
-        self.hooks.forget(&mut self.tree);
         let Ok(mut leftovers) = Leftovers::of_hooks() else { return };
         loop {
             tokio::select! {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use retryrun::engine::event::Outcome;
 use rustix::process::Signal;
 
+use crate::preload::{Moment, held};
 use crate::session::Session;
-use crate::test::{Process, RETRYRUN, Running, Test, actor, now, say, steps, wait_until};
+use crate::test::{Process, RETRYRUN, Running, Test, actor, child_of, now, say, steps, wait_until};
 
 /// A hook that starts processes in all ways in which a process can leave its parent, each noting its pid, and goes on.
 fn scattering(then: &str) -> String {
@@ -365,6 +366,21 @@ fn a_hook_that_cannot_be_started_is_a_warning() {
     assert_eq!(ran.history().outcome, Some(Outcome::Exhausted), "{}", ran.stderr);
     let first = ran.first_attempt();
     assert_eq!((first.exit_code, first.reason.as_deref()), (Some(7), Some("unlisted")));
+}
+
+#[test]
+fn a_hook_that_has_not_become_its_program_is_ended_with_the_run() {
+    // The attempt begins at once, the hook never does.
+    let options = ["-d1000", "--on-retry", "echo told"];
+    let (test, moments, go) = held(Test::bash(&options, "rm go; exit 7"), Moment::Forked);
+    fs::write(go, "").expect("a file");
+    let mut running = test.start();
+    wait_until("the hook is there", || fs::read(&moments).is_ok_and(|dots| dots.len() == 2));
+    let us = running.pid().as_raw_nonzero().get();
+    let hook = Process::of(child_of(us).expect("it is there"));
+    running.signal(Signal::TERM);
+    running.wait();
+    assert!(!hook.lives());
 }
 
 #[test]
