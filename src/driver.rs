@@ -173,6 +173,10 @@ impl Driver {
         match record.event {
             Event::RunStopped(_) => self.last = Some(record),
             Event::RetryPlanned(_) => {
+                // Now, not only before the next attempt: the wait may be long, and Ctrl-C is to end it.
+                if let Some(terminal) = &self.terminal {
+                    terminal.restore();
+                }
                 self.sinks.tell(&record, self.run.history());
                 self.begin_wait(record);
             }
@@ -191,7 +195,9 @@ impl Driver {
         self.ended = None;
         self.tree.begin();
         let at = self.run.history().started_at.plus(self.clock.now().elapsed);
-        self.sinks.starting(&Starting { attempt, trigger, at }, self.run.history());
+        let follows_a_hook = self.hooks.have_run_since();
+        let starting = Starting { attempt, trigger, at, follows_a_hook };
+        self.sinks.starting(&starting, self.run.history());
         match self.spawn(attempt, trigger) {
             Ok(child) => {
                 let pid = child.pid();
@@ -373,6 +379,7 @@ impl Driver {
         let Some(child) = &self.child else {
             match signal {
                 Signal::CHLD => {
+                    self.hooks.end_stopped();
                     self.tree.reap_orphans(None);
                 }
                 Signal::CONT => self.screen.continued(),

@@ -85,10 +85,10 @@ enum Stage {
     Running,
     /// Told to end, by us or by who tells us.
     Told {
-        by_limit: bool,
+        end: End,
     },
     Killed {
-        by_limit: bool,
+        end: End,
     },
 }
 
@@ -101,6 +101,8 @@ pub enum End {
     Killed(Signal),
     /// It took too long.
     TimedOut,
+    /// It was stopped by the kernel, since it read from the terminal or wrote to one that refuses that to the background.
+    WantedTheTerminal,
     /// Whoever told us to stop ended it, too.
     Stopped,
 }
@@ -177,8 +179,8 @@ impl Hook {
                 return self.over().await;
             }
             match self.stage {
-                Stage::Running => self.tell(Signal::TERM, true),
-                Stage::Told { by_limit } => self.kill(by_limit),
+                Stage::Running => self.tell(Signal::TERM, End::TimedOut),
+                Stage::Told { end } => self.kill(end),
                 Stage::Killed { .. } => {}
             }
         }
@@ -201,8 +203,7 @@ impl Hook {
         let status = reap(self.pid).map(|(status, _)| status);
         executed?;
         Ok(match (self.stage, status) {
-            (Stage::Told { by_limit: true } | Stage::Killed { by_limit: true }, _) => End::TimedOut,
-            (Stage::Told { .. } | Stage::Killed { .. }, _) => End::Stopped,
+            (Stage::Told { end } | Stage::Killed { end }, _) => end,
             (_, Ok(ExitStatus::Code(code))) => End::Exited(code),
             (_, Ok(ExitStatus::Signal { signal, .. })) => End::Killed(signal),
             // Somebody else has reaped it, which only happens to a debugger's victim.
@@ -213,8 +214,8 @@ impl Hook {
     /// Passes on a signal that is to end it; a second one kills.
     pub fn end(&mut self, signal: Signal) {
         match self.stage {
-            Stage::Running => self.tell(signal, false),
-            Stage::Told { by_limit } => self.kill(by_limit),
+            Stage::Running => self.tell(signal, End::Stopped),
+            Stage::Told { end } => self.kill(end),
             Stage::Killed { .. } => {}
         }
     }
@@ -224,15 +225,24 @@ impl Hook {
         let _already_gone = signal_process(self.pid, signal);
     }
 
-    fn tell(&mut self, signal: Signal, by_limit: bool) {
+    /// Ends one that was stopped since it wants the terminal.
+    pub fn end_for_the_terminal(&mut self) {
+        if self.stage == Stage::Running {
+            self.tell(Signal::TERM, End::WantedTheTerminal);
+        }
+    }
+
+    fn tell(&mut self, signal: Signal, end: End) {
         let _already_gone = signal_group(self.pid, signal);
-        self.stage = Stage::Told { by_limit };
+        // One that is stopped can obey, too.
+        let _already_gone = signal_group(self.pid, Signal::CONT);
+        self.stage = Stage::Told { end };
         self.alarm.set(GRACE);
     }
 
-    fn kill(&mut self, by_limit: bool) {
+    fn kill(&mut self, end: End) {
         let _already_gone = signal_group(self.pid, Signal::KILL);
-        self.stage = Stage::Killed { by_limit };
+        self.stage = Stage::Killed { end };
     }
 }
 

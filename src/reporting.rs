@@ -142,7 +142,7 @@ pub fn place_of_the_status_line(
     let is_dumb = is_dumb(environment);
     let is_for_people =
         !is_dumb && !reporting.quiet && ci_system(reporting.ci, environment).is_none();
-    let on = |terminal| Some(line::Place { terminal, is_dumb });
+    let on = |terminal| Some(line::Place { terminal, is_dumb, is_quiet: reporting.quiet });
     match reporting.live {
         Live::Never => None,
         Live::Auto if !is_for_people => None,

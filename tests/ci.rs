@@ -235,3 +235,11 @@ fn a_group_is_ended_when_the_run_is_stopped_by_a_signal() {
         "{shown}"
     );
 }
+
+#[test]
+fn a_group_begins_on_a_line_of_its_own_behind_a_hook() {
+    let options =
+        ["-n1", "-d0", "--ci=github", "--history=never", "--before-attempt", "printf half"];
+    let ran = Test::bash(&options, "exit 3").run();
+    assert!(ran.stderr.contains("half\n::group::retryrun: attempt 2/2\n"), "{}", ran.stderr);
+}

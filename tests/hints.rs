@@ -159,3 +159,16 @@ fn a_pattern_without_a_group_is_refused() {
         ran.stderr
     );
 }
+
+#[test]
+fn a_reason_that_the_command_gives_commands_no_ci_and_no_terminal() {
+    let script = r#"printf 'verdict=transient\nreason=##vso[task.x]a ##[error]b section_start:1:c \342\200\256d\n' >$RETRYRUN_HINT_FILE; exit 3"#;
+    for format in ["text", "json"] {
+        let options = ["-n1", "-d0", "--hints", "--log-format", format, "--history=always"];
+        let ran = Test::bash(&options, script).run();
+        assert!(ran.stderr.contains("task.x"), "{}", ran.stderr);
+        for command in ["##vso[", "##[", "section_start:", "\u{202e}"] {
+            assert!(!ran.stderr.contains(command), "{command}: {}", ran.stderr);
+        }
+    }
+}

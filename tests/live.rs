@@ -208,8 +208,8 @@ fn where_keys_are_not_for_us_the_terminal_is_not_touched() {
     for (options, redirection, is_shown) in [
         ("", "</dev/null", true),
         ("--stdin=replay", "", true),
-        // Whoever reads what we write may read keys, too.
-        ("", "| cat", true),
+        // Whoever reads what we write may read keys, too, and write to the terminal.
+        ("", "| cat", false),
         ("", "2>err", false),
         ("--quiet", "", false),
         ("--live=never", "", false),
@@ -452,4 +452,38 @@ fn lines_of_ours_take_the_place_of_the_status_line_and_it_comes_again_below() {
     assert!(before.last().is_some_and(|row| row.contains("SIGUSR2")), "{shown:?}");
     session.press("q");
     session.finish();
+}
+
+#[test]
+fn keys_are_heard_while_a_hook_runs_and_what_it_writes_is_left() {
+    let hook = "printf told; exec >&- 2>&-; sleep 1000";
+    let words = ["-d300", "--history=never", "--on-retry", hook, "false"];
+    let mut session = Session::start(&[&[RETRYRUN], &words[..]].concat());
+    session.wait_for("told");
+    until("keys are heard", || session.modes() == (false, false));
+    session.press("q");
+    let (status, screen) = session.finish();
+    assert_eq!(status.code(), Some(1), "{screen}");
+    assert!(screen.contains("told") && screen.contains("stopped after 1 attempt"), "{screen}");
+    // One that has ended may have left its row unfinished.
+    let words = ["-d300", "--history=never", "--on-retry", "printf told", "false"];
+    let mut session = Session::start(&[&[RETRYRUN], &words[..]].concat());
+    session.wait_for(KEYS);
+    let shown = session.shown(24, 80);
+    assert!(shown.iter().any(|row| row == "told"), "{shown:?}");
+    session.press("q");
+    session.finish();
+}
+
+#[test]
+fn there_is_no_line_beside_a_pipeline_that_writes_to_the_terminal() {
+    let run =
+        "$R -d300 --history=never sh -c 'echo out; exit 7' | { read line; echo \"<$line>\"; cat; }";
+    let mut session = Session::script(&format!("{run}; true"));
+    session.wait_for("<out>");
+    session.wait_for("next in 5m");
+    let us = child_of(&session);
+    kill(us, libc::SIGTERM);
+    let (_, screen) = session.finish();
+    assert!(!screen.contains("attempt 2/4 in"), "{screen}");
 }

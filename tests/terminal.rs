@@ -273,3 +273,16 @@ fn a_terminal_that_went_away_is_an_error_of_the_command_alone() {
         assert!(session.path("failed").exists(), "{options}");
     }
 }
+
+#[test]
+fn what_died_in_raw_mode_does_not_keep_ctrl_c_from_ending_the_wait() {
+    for options in ["--live=never", ""] {
+        let command = "sh -c 'stty raw -echo; kill -9 $$'";
+        let mut session =
+            Session::script(&format!("exec $R {options} -n1 -d300 --history=never {command}"));
+        session.wait_for("next in 5m");
+        session.press("\u{3}");
+        let (status, screen) = session.finish();
+        assert_eq!(status.signal(), Some(libc::SIGINT), "{screen}");
+    }
+}

@@ -13,6 +13,7 @@ use crate::engine::signal::Signal;
 use crate::engine::{Answer, Input};
 use crate::facts;
 use crate::hook::{End, Hook, Kind};
+use crate::unix::process::stopped_by;
 use crate::unix::spawn::SpawnError;
 use crate::unix::start;
 
@@ -27,6 +28,8 @@ pub(super) struct Hooks {
     planned: Option<Record>,
     /// Signals that came to stop us while somebody waited for a hook.
     told: u32,
+    /// Whether one has begun since this was last asked.
+    has_run: bool,
 }
 
 /// A hook that has ended, and how.
@@ -94,6 +97,20 @@ impl Hooks {
     /// Whether those that are left are not wanted any more.
     pub(super) fn are_skipped(&self) -> bool {
         self.told >= 2
+    }
+
+    /// Whether one has begun since this was last asked.
+    pub(super) fn have_run_since(&mut self) -> bool {
+        std::mem::take(&mut self.has_run)
+    }
+
+    /// Ends those that were stopped since they want the terminal, which is not theirs: nobody would continue them.
+    pub(super) fn end_stopped(&mut self) {
+        for hook in &mut self.running {
+            if let Some(Signal::TTIN | Signal::TTOU) = stopped_by(hook.pid()) {
+                hook.end_for_the_terminal();
+            }
+        }
     }
 
     /// Whether another one may run beside the attempts.
@@ -179,6 +196,8 @@ impl Driver {
             self.tree.add_hook(hook.pid(), run_id.to_bytes());
             self.sinks.trace(|| format!("process {} is to run --{kind}", hook.pid()));
             self.hooks.running.push(hook);
+            self.hooks.has_run = true;
+            self.screen.begins_a_row();
         }))
     }
 
@@ -194,9 +213,14 @@ impl Driver {
         if kind == Kind::RetryIf {
             let answer = match end {
                 Ok(End::Exited(1 | 125)) => Answer::Stop,
-                Ok(End::Exited(_) | End::Killed(_) | End::TimedOut | End::Stopped) | Err(_) => {
-                    Answer::Retry
-                }
+                Ok(
+                    End::Exited(_)
+                    | End::Killed(_)
+                    | End::TimedOut
+                    | End::WantedTheTerminal
+                    | End::Stopped,
+                )
+                | Err(_) => Answer::Retry,
             };
             if let Some(failure) = failure.filter(|_| answer == Answer::Retry) {
                 self.hook_failed(kind, &failure);
@@ -212,6 +236,7 @@ impl Driver {
     pub(super) fn hook_failed(&mut self, kind: Kind, failure: &str) {
         let so = if kind == Kind::RetryIf { ", and it is retried" } else { "" };
         self.sinks.warn(&format!("--{kind} failed{so}: {failure}"));
+        self.screen.follows_our_line();
     }
 
     /// An event as hooks read it.
@@ -231,6 +256,9 @@ fn failure(end: &Result<End, SpawnError>) -> Option<String> {
         Ok(End::Exited(code)) => Some(format!("exit {code}")),
         Ok(End::Killed(signal)) => Some(signal.to_string()),
         Ok(End::TimedOut) => Some("timed out".to_owned()),
+        Ok(End::WantedTheTerminal) => {
+            Some("it was stopped, since the terminal is not a hook's".to_owned())
+        }
         Err(error) => Some(error.reason.clone()),
     }
 }

@@ -76,7 +76,10 @@ impl Driver {
                 received = self.signals.next() => {
                     self.trace_signal(received);
                     match received.signal {
-                        Signal::CHLD => drop(self.tree.reap_orphans(None)),
+                        Signal::CHLD => {
+                            self.hooks.end_stopped();
+                            self.tree.reap_orphans(None);
+                        }
                         Signal::CONT => {}
                         signal if STOP_SIGNALS.contains(&signal) => {
                             self.hooks.end_awaited(signal);

@@ -38,6 +38,8 @@ pub(super) struct Screen {
     was_continued: bool,
     /// Whether what the attempt has changed of the terminal is put back.
     is_restored: bool,
+    /// Whether others may have left a row unfinished.
+    begins_a_row: bool,
 }
 
 /// Whether keys are heard in a wait.
@@ -53,8 +55,15 @@ enum Listening {
 /// What there is to show.
 enum Scene {
     Nothing,
-    Wait { remaining: Duration },
-    Attempt { number: u64, age: Duration },
+    /// Others may write: keys are heard, and nothing is shown.
+    Keys,
+    Wait {
+        remaining: Duration,
+    },
+    Attempt {
+        number: u64,
+        age: Duration,
+    },
 }
 
 impl Screen {
@@ -65,6 +74,8 @@ impl Screen {
     /// What was shown is over.
     pub(super) fn end_scene(&mut self) {
         self.clear();
+        // Else it follows a line of ours.
+        self.begins_a_row = self.place.is_some_and(|place| place.is_quiet);
         self.is_restored = false;
     }
 
@@ -93,6 +104,16 @@ impl Screen {
         }
     }
 
+    /// Others write, and may leave a row unfinished.
+    pub(super) fn begins_a_row(&mut self) {
+        self.begins_a_row = true;
+    }
+
+    /// A line of ours was the last that was written.
+    pub(super) fn follows_our_line(&mut self) {
+        self.begins_a_row = false;
+    }
+
     /// We were stopped: whoever had the terminal meanwhile has written to it, and may not have given it back yet.
     pub(super) fn continued(&mut self) {
         if let Some(line) = &self.line {
@@ -116,6 +137,9 @@ impl Screen {
         if text.is_empty() {
             line.erase();
         } else if text != self.text || !line.is_shown() {
+            if std::mem::take(&mut self.begins_a_row) {
+                line.begin_a_row();
+            }
             line.show(&text, live::width(&text));
             self.text = text;
         }
@@ -132,6 +156,7 @@ impl Driver {
         }
         match scene {
             Scene::Nothing => self.screen.clear(),
+            Scene::Keys => self.hear_keys(),
             Scene::Wait { remaining } => self.show_wait(remaining),
             Scene::Attempt { number, age } => self.show_attempt(number, age),
         }
@@ -156,11 +181,32 @@ impl Driver {
         let is_long = last.and_then(|last| last.next_delay).is_some_and(|delay| delay >= SHORT);
         match self.run.wakeup() {
             // What a hook prints comes to the same terminal.
-            Some((at, why @ Why::Delay)) if is_long && !self.hooks.are_running() => {
+            // What hooks print comes to the same terminal, and what others behind us in a pipeline do; and so does what an attempt
+            // left behind.
+            Some((_, Why::Delay)) if is_long && self.others_may_write() => Scene::Keys,
+            Some((at, why @ Why::Delay)) if is_long => {
                 Scene::Wait { remaining: remaining(now, at, why) }
             }
             Some(_) | None => Scene::Nothing,
         }
+    }
+
+    fn others_may_write(&self) -> bool {
+        let last = self.run.history().last_attempt();
+        self.hooks.are_running()
+            || keys::may_be_others()
+            || last.is_some_and(|last| last.leftovers > 0)
+    }
+
+    fn hear_keys(&mut self) {
+        if !self.screen.line.as_ref().is_some_and(Line::is_ours) {
+            return self.screen.clear();
+        }
+        if let Some(line) = &self.screen.line {
+            line.erase();
+        }
+        self.screen.is_timed = false;
+        self.listen();
     }
 
     fn show_wait(&mut self, remaining: Duration) {

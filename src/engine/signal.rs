@@ -50,6 +50,10 @@ impl Signal {
     pub const TRAP: Signal = Signal(libc::SIGTRAP);
     /// Stop, from the keyboard.
     pub const TSTP: Signal = Signal(libc::SIGTSTP);
+    /// Stop, for reading from the terminal in the background.
+    pub const TTIN: Signal = Signal(libc::SIGTTIN);
+    /// Stop, for writing to it there.
+    pub const TTOU: Signal = Signal(libc::SIGTTOU);
     /// For the program's own use.
     pub const USR1: Signal = Signal(libc::SIGUSR1);
     /// For the program's own use, too.

@@ -64,14 +64,16 @@ impl<W: io::Write + Send + 'static> Ci<W> {
     }
 
     fn begin_group(&mut self, starting: &Starting, history: &History) {
-        let Starting { attempt, trigger, at } = *starting;
+        let Starting { attempt, trigger, at, follows_a_hook } = *starting;
         let title = match history.max_attempts_with_next(trigger) {
             Some(max) => format!("retryrun: attempt {attempt}/{max}"),
             None => format!("retryrun: attempt {attempt}"),
         };
         let section = Section { run_id: &history.run_id, attempt };
         self.group_is_open = true;
-        self.write(&self.options.system.group_begins(&section, &title, at));
+        // Only at the beginning of a line it is read.
+        let begin = if follows_a_hook { "\n" } else { "" };
+        self.write(&(begin.to_owned() + &self.options.system.group_begins(&section, &title, at)));
     }
 
     fn end_group(&mut self, attempt: u64, at: Timestamp, history: &History) {

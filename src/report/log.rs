@@ -43,6 +43,8 @@ pub struct Log<W> {
     options: Options,
     writer: OnceCell<W>,
     dispatch: OnceCell<Dispatch>,
+    /// Whose lines they are, once it has begun.
+    run_id: String,
     /// An attempt that failed, until it is known what follows.
     ended: Option<(Record, Box<AttemptEnded>)>,
 }
@@ -51,7 +53,13 @@ impl<W: io::Write + Send + 'static> Log<W> {
     /// Lines to `writer`.
     #[must_use]
     pub fn new(writer: W, options: Options) -> Log<W> {
-        Log { options, writer: OnceCell::from(writer), dispatch: OnceCell::new(), ended: None }
+        Log {
+            options,
+            writer: OnceCell::from(writer),
+            dispatch: OnceCell::new(),
+            run_id: String::new(),
+            ended: None,
+        }
     }
 
     /// Lets `line` write a line, if lines of that level are wanted.
@@ -140,7 +148,7 @@ impl<W: io::Write + Send + 'static> Log<W> {
         };
         let judgement = &event.judgement;
         let verdict = judgement.verdict.map_or("not judged", Verdict::name);
-        let reason = judgement.reason.as_deref().unwrap_or_default();
+        let reason = harmless(judgement.reason.as_deref().unwrap_or_default());
         let separator = if reason.is_empty() { "" } else { ": " };
         let what = match judgement.verdict {
             Some(Verdict::Success) => "succeeded",
@@ -163,7 +171,7 @@ impl<W: io::Write + Send + 'static> Log<W> {
                     $level, at = %record.at, event = "attempt_ended", run_id = history.run_id,
                     attempt = event.attempt, max_attempts = history.max_attempts(),
                     elapsed = event.elapsed.as_secs_f64(), ended_by = event.ending.ended_by.name(),
-                    exit_code = event.ending.exit_code, signal, verdict, reason,
+                    exit_code = event.ending.exit_code, signal, verdict, reason = reason.as_str(),
                     rule, rule_origin, next_delay, "{text}"
                 )
             };
@@ -222,7 +230,10 @@ pub fn closing_level(stopped: &RunStopped, flaky: bool) -> Level {
 impl<W: io::Write + Send + 'static> Sink for Log<W> {
     fn tell(&mut self, record: &Record, history: &History) -> io::Result<()> {
         match &record.event {
-            Event::RunStarted(event) => self.run_started(record, event),
+            Event::RunStarted(event) => {
+                self.run_id.clone_from(&event.run_id);
+                self.run_started(record, event);
+            }
             Event::AttemptStarted(event) => self.attempt_started(record, event, history),
             Event::AttemptCut(event) => self.attempt_cut(record, event, history),
             Event::AttemptEnded(event) => self.attempt_ended(record, event, history),
@@ -234,7 +245,8 @@ impl<W: io::Write + Send + 'static> Sink for Log<W> {
 
     fn warn(&mut self, text: &str) -> io::Result<()> {
         let text = harmless(text);
-        self.say(Level::ERROR, || tracing::error!(event = "warning", "{text}"));
+        let run_id = self.run_id.clone();
+        self.say(Level::ERROR, || tracing::error!(event = "warning", run_id, "{text}"));
         Ok(())
     }
 
@@ -244,7 +256,8 @@ impl<W: io::Write + Send + 'static> Sink for Log<W> {
 
     fn trace(&mut self, text: &str) -> io::Result<()> {
         let text = harmless(text);
-        self.say(Level::TRACE, || tracing::trace!(event = "trace", "{text}"));
+        let run_id = self.run_id.clone();
+        self.say(Level::TRACE, || tracing::trace!(event = "trace", run_id, "{text}"));
         Ok(())
     }
 }

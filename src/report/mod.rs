@@ -36,6 +36,8 @@ pub struct Starting {
     pub trigger: Trigger,
     /// The moment.
     pub at: Timestamp,
+    /// Whether a command of the user's own has run since the last attempt, which may have left a line unfinished.
+    pub follows_a_hook: bool,
 }
 
 /// Takes the records of a run.

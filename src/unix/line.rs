@@ -35,6 +35,8 @@ pub struct Place {
     pub terminal: Where,
     /// Whether that knows no escape sequences.
     pub is_dumb: bool,
+    /// Whether no line of ours stands before it.
+    pub is_quiet: bool,
 }
 
 /// On which terminal a line may stand.
@@ -111,6 +113,17 @@ impl Line {
         bytes.push(b'\r');
         if rustix::io::write(&self.tty, &bytes).is_ok() {
             SHOWN.store(width, Ordering::Relaxed);
+        }
+    }
+
+    /// Leaves a row to what others have written to it.
+    pub fn begin_a_row(&self) {
+        let _undisturbed = Undisturbed::begin();
+        if is_ours(&self.tty) {
+            let _full = rustix::io::write(
+                &self.tty, b"
+",
+            );
         }
     }
 

@@ -99,7 +99,10 @@ impl Reported {
         for (told, record) in records.iter().enumerate() {
             if let Event::AttemptStarted(event) = &record.event {
                 let (attempt, trigger) = (event.attempt, event.trigger);
-                sinks.starting(&Starting { attempt, trigger, at: record.at }, &history);
+                sinks.starting(
+                    &Starting { attempt, trigger, at: record.at, follows_a_hook: false },
+                    &history,
+                );
                 write!(stderr.clone(), "<{attempt}>\n...").expect("memory takes it");
             }
             history = History::of(records.iter().take(told + 1)).expect("they begin with the run");

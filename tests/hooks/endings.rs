@@ -438,3 +438,14 @@ fn a_hook_that_has_ended_is_not_stopped_in_the_place_of_the_command() {
     shell.line("exit");
     shell.finish();
 }
+
+#[test]
+fn a_hook_that_wants_the_terminal_is_ended_at_once() {
+    let words = [RETRYRUN, "-n1", "-d0", "--hook-timeout=1000", "--history=never"];
+    let hook = ["--retry-if", "read line </dev/tty; echo \"<$line>\"", "false"];
+    let (status, screen) = Session::start(&[&words[..], &hook].concat()).finish();
+    assert_eq!(status.code(), Some(1), "{screen}");
+    let said =
+        "--retry-if failed, and it is retried: it was stopped, since the terminal is not a hook's";
+    assert!(screen.contains(said) && screen.contains("attempt 2/2 failed"), "{screen}");
+}
