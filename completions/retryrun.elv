@@ -9,7 +9,7 @@ set edit:completion:arg-completer[retryrun] = {|@words|
         var word = $words[$i]
         if $is-value {
             set is-value = $false
-        } elif (re:match '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--delay-from|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--report|--report-when|--redact|--log-format|--color|--live|--ci|--on-retry|--before-attempt|--on-success|--on-give-up|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word) {
+        } elif (re:match '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--delay-from|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--report|--report-when|--redact|--log-format|--color|--live|--ci|--budget|--budget-store|--on-retry|--before-attempt|--on-success|--on-give-up|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word) {
             set is-value = $true
         } elif (eq $word --) {
             edit:complete-sudo sudo (all $words[(+ $i 1)..])
@@ -75,6 +75,8 @@ set edit:completion:arg-completer[retryrun] = {|@words|
             cand --color 'Colours in what retryrun prints [default: auto]'
             cand --live 'The status line [default: auto]'
             cand --ci 'The CI system to speak to [default: auto]'
+            cand --budget 'Share retries with all runs that name this budget [default: none]'
+            cand --budget-store 'Where machines share their budgets [default: none]'
             cand --on-retry 'Run a command of your own as each wait begins'
             cand --before-attempt 'Run a command of your own before each retry'
             cand --on-success 'Run a command of your own after a success'
@@ -93,6 +95,7 @@ set edit:completion:arg-completer[retryrun] = {|@words|
             cand --c-locale 'Run the command with LC_ALL=C.UTF-8'
             cand -q 'Print only errors and the history'
             cand --quiet 'Print only errors and the history'
+            cand --budget-strict 'End the run where the store does not answer'
             cand --no-config 'Read no configuration file'
             cand --explain 'Run nothing; print settings, rules and waits'
             cand --json 'With --explain, print JSON'

@@ -6,7 +6,7 @@ function __retryrun_command
         set -l word $words[$i]
         if test $is_value = 1
             set is_value 0
-        else if string match -qr -- '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--delay-from|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--report|--report-when|--redact|--log-format|--color|--live|--ci|--on-retry|--before-attempt|--on-success|--on-give-up|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word
+        else if string match -qr -- '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--delay-from|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--report|--report-when|--redact|--log-format|--color|--live|--ci|--budget|--budget-store|--on-retry|--before-attempt|--on-success|--on-give-up|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word
             set is_value 1
         else if test "$word" = --
             string escape -- $words[(math $i + 1)..]
@@ -80,6 +80,8 @@ gitlab\t''
 azure\t''
 buildkite\t''
 none\t''"
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l budget -d 'Share retries with all runs that name this budget [default: none]' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l budget-store -d 'Where machines share their budgets [default: none]' -r -f
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l on-retry -d 'Run a command of your own as each wait begins' -r -f -a "(__fish_complete_command)"
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l before-attempt -d 'Run a command of your own before each retry' -r -f -a "(__fish_complete_command)"
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l on-success -d 'Run a command of your own after a success' -r -f -a "(__fish_complete_command)"
@@ -190,6 +192,7 @@ wget\t''"
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l hints -d 'Let the command say what it knows'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l c-locale -d 'Run the command with LC_ALL=C.UTF-8'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -s q -l quiet -d 'Print only errors and the history'
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l budget-strict -d 'End the run where the store does not answer'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l no-config -d 'Read no configuration file'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l explain -d 'Run nothing; print settings, rules and waits'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l json -d 'With --explain, print JSON'

@@ -2,6 +2,7 @@
 //!
 //! It alone waits for everything at once, and decides nothing.
 
+mod budget;
 mod hooks;
 mod leaving;
 mod masking;
@@ -13,6 +14,7 @@ use std::collections::HashSet;
 use std::future::ready;
 use std::time::Duration;
 
+use crate::budget::Budget;
 use crate::child::{Child, Report, Trouble, cannot_make};
 use crate::command::{Command, StreamPlan};
 use crate::config::value::ProcessGroup;
@@ -56,6 +58,7 @@ const STOPPED_FOR: Duration = Duration::from_millis(20);
 pub fn drive(
     run: Run,
     mut command: Command,
+    budget: Option<Budget>,
     sinks: Sinks,
     place: Option<Place>,
 ) -> Result<Exit, Error> {
@@ -96,6 +99,7 @@ pub fn drive(
             hooks: Hooks::default(),
             screen: Screen::new(place),
             hint_file: None,
+            budget,
             stopped: None,
         };
         driver.trace_place();
@@ -124,6 +128,7 @@ struct Driver {
     hooks: Hooks,
     screen: Screen,
     hint_file: Option<HintFile>,
+    budget: Option<Budget>,
     /// The signal that stopped the command, until it is known whether it stays so.
     stopped: Option<(Signal, Alarm)>,
 }
@@ -161,6 +166,8 @@ impl Driver {
                 Action::Ask(record) => answer = self.ask(&record),
                 Action::Prepare { attempt, trigger } => answer = self.prepare(attempt, trigger),
                 Action::Sweep { which, signal } => answer = self.sweep(which, signal),
+                Action::TakeToken => answer = self.take_token(),
+                Action::PutBack(refund) => self.put_back(refund),
                 Action::Abandon => self.child = None,
                 Action::Tell(record) => self.tell(record),
             }
@@ -301,6 +308,7 @@ impl Driver {
                     self.leftovers = None;
                     return Input::Swept { survives };
                 }
+                answer = budget::answer(self.budget.as_mut()) => return self.token(answer),
                 () = stays_stopped(self.stopped.as_ref()) => self.stop_with_the_command(),
                 () = self.alarm.rings(), if remaining.is_some() => return Input::Tick,
                 input = self.screen.next() => {

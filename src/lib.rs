@@ -6,6 +6,7 @@
 //! look for, and [`classify`] asks them about endings of elsewhere. [`redact`] masks secrets; [`generate`] holds the files that
 //! come with the program; [`error`] is what can go wrong with retryrun itself.
 
+pub mod budget;
 pub mod bundle;
 pub mod child;
 pub mod classify;
@@ -33,6 +34,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
 
+use budget::Budget;
 use classify::Failure;
 use cli::{Args, Request};
 use command::{Command, StreamPlan};
@@ -106,8 +108,10 @@ fn answer(args: Args, environment: Environment, redact: &mut Vec<Pattern>) -> Re
     }
     let layered = call.layers()?;
     *redact = layered.redact();
-    let redactor = Redactor::new(redact, &environment)?;
+    let mut redactor = Redactor::new(redact, &environment)?;
+    layered.secrets().for_each(|secret| redactor.hide(secret));
     let resolved = layered.resolve(&|text| redactor.mask(text));
+    budget::check(&resolved.sharing)?;
     if explain {
         return print(&if json {
             harmless_json(&explain::json(&resolved))
@@ -186,6 +190,7 @@ fn execute(
             Error::Usage(format!("a word of the command holds a zero byte: {:?}", error.into_vec()))
         })
     });
+    let state = config::state_folder(&environment);
     let mask: Rc<dyn Fn(&str) -> String> = Rc::new(move |text| redactor.mask(text));
     let mut sinks = Sinks::default();
     reporting::add_reports(&mut sinks, &resolved.reporting, &*mask)?;
@@ -212,8 +217,9 @@ fn execute(
             source,
         })?;
     }
+    let budget = Budget::open(&resolved.sharing, state)?;
     let run = Run::new(resolved.policy, identity, clock::timestamp());
-    driver::drive(run, command, sinks, place)
+    driver::drive(run, command, budget, sinks, place)
 }
 
 /// What is done with the command's streams.

@@ -52,6 +52,13 @@ impl Redactor {
         Ok(Redactor { patterns: compiled.collect::<Result<_, _>>()?, secrets })
     }
 
+    /// Masks this, too, wherever it stands; what is too short to be known again is not.
+    pub fn hide(&mut self, secret: &str) {
+        if secret.chars().count() >= MIN_SECRET {
+            self.secrets.push(secret.to_owned());
+        }
+    }
+
     /// The text with every secret in it masked.
     #[must_use]
     pub fn mask(&self, text: &str) -> String {

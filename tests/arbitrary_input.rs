@@ -21,7 +21,7 @@ use crate::laws::cases;
 use crate::test::Test;
 
 /// Values that some settings take.
-const VALUES: [&str; 30] = [
+const VALUES: [&str; 32] = [
     "0",
     "1",
     "3",
@@ -51,6 +51,8 @@ const VALUES: [&str; 30] = [
     "curl",
     "none",
     "a[0-9]+",
+    "x=5/1h+20%",
+    "redis://u:p@h/1",
     "true",
 ];
 

@@ -217,7 +217,7 @@ const STATUS: &str = "expected an exit code, a range, a signal's name, `nonzero`
                       `timeout`, `idle-timeout`, `spawn` or a regular expression as `/.../`";
 const REGEX: &str = "expected a regular expression that can be searched for: ";
 const CODE: &str = "expected an exit code from 0 to 255 or a range of them such as `64-78`";
-const WHY: &str = "before the `=`, expected `flaky`, `permanent`, `exhausted`, `deadline`, `retry-after`, `stopped`, `interrupted`, \
+const WHY: &str = "before the `=`, expected `flaky`, `permanent`, `exhausted`, `deadline`, `budget`, `retry-after`, `stopped`, `interrupted`, \
                    `not-started` or `timeout`";
 const EXIT: &str = "expected a status from 0 to 255 or `same` after the `=`";
 
@@ -554,6 +554,7 @@ fn short_help_is_one_screen_and_long_help_has_headings() {
             "Classification:",
             "Streams:",
             "Reports:",
+            "Budget:",
             "Hooks:",
             "Supervision:",
             "Exit status:",

@@ -2,6 +2,7 @@
 
 mod asking;
 mod backoff;
+mod budget;
 mod by_hand;
 mod clocks;
 mod endings;

@@ -40,6 +40,9 @@ fn the_json_form_is_one_line_with_everything() {
 {"name":"seed","value":42,"origin":"flag --seed"},
 {"name":"exit_code","value":["timeout=75"],"origin":"flag --exit-code"},
 {"name":"leftovers","value":"auto","origin":"built in"},
+{"name":"budget","value":null,"origin":"built in"},
+{"name":"budget_store","value":null,"origin":"built in"},
+{"name":"budget_strict","value":false,"origin":"built in"},
 {"name":"retry_if","value":null,"origin":"built in"},
 {"name":"on_retry","value":null,"origin":"built in"},
 {"name":"before_attempt","value":null,"origin":"built in"},
@@ -107,6 +110,9 @@ Settings:
   seed            1              flag --seed
   exit_code       none           built in
   leftovers       auto           built in
+  budget          none           built in
+  budget_store    none           built in
+  budget_strict   false          built in
   retry_if        none           built in
   on_retry        none           built in
   before_attempt  none           built in

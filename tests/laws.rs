@@ -19,7 +19,7 @@ use retryrun::engine::history::History;
 use retryrun::engine::output::Matches;
 use retryrun::engine::signal::Signal;
 use retryrun::engine::time::Time;
-use retryrun::engine::{Action, Answer, ExitStatus, Input, Sender};
+use retryrun::engine::{Action, Answer, ExitStatus, Input, Sender, Token};
 
 use crate::sim::{Played, Script, exited};
 
@@ -42,7 +42,7 @@ fn starts(played: &Played) -> Vec<(Duration, AttemptStarted)> {
 }
 
 /// Every input there is.
-fn inputs() -> [Input; 14] {
+fn inputs() -> [Input; 16] {
     let error = String::new();
     let kind = SpawnErrorKind::Resources;
     let status = ExitStatus::Code(1);
@@ -54,6 +54,8 @@ fn inputs() -> [Input; 14] {
         Input::Ended,
         exited(status, 1, Matches::default()),
         Input::Answered(Answer::Stop),
+        Input::Token(Token::Granted),
+        Input::Token(Token::Refused),
         Input::InputLost,
         Input::Failed("it cannot be done".to_owned()),
         Input::Output,
@@ -271,6 +273,8 @@ proptest! {
             | Action::Kill(_)
             | Action::Ask(_)
             | Action::Prepare { .. }
+            | Action::TakeToken
+            | Action::PutBack(_)
             | Action::Sweep { .. }
             | Action::Abandon => None,
         };

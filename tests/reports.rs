@@ -38,7 +38,9 @@ fn last_line(ran: &Ran) -> String {
 
 #[test]
 fn the_history_of_every_ending_is_valid() {
-    use Outcome::{Deadline, Exhausted, Interrupted, NotStarted, Permanent, RetryAfter, Succeeded};
+    use Outcome::{
+        Budget, Deadline, Exhausted, Interrupted, NotStarted, Permanent, RetryAfter, Succeeded,
+    };
     let flaky = steps(&["exit 7", "exit 0"]);
     let bash = Test::bash;
     let missing = Test::new(["--", "./no-such-command"]);
@@ -76,6 +78,7 @@ fn the_history_of_every_ending_is_valid() {
             Exhausted,
         ),
         history(bash(&["-n1", "-d0", "--log-dir=logs"], "exit 7"), EndedBy::Exit, Exhausted),
+        history(bash(&["-d0", "--budget=x=1/1h"], "exit 7"), EndedBy::Exit, Budget),
         history(masked.env("API_TOKEN", "secret-value"), EndedBy::Exit, Exhausted),
     ];
     let lines = histories.concat();

@@ -14,7 +14,7 @@ use retryrun::engine::output::{Matches, OutputPattern, Search};
 use retryrun::engine::policy::{Leftovers, Policy, Retries};
 use retryrun::engine::signal::Signal;
 use retryrun::engine::time::Timestamp;
-use retryrun::engine::{Answer, ExitStatus, Input, Run, Sender};
+use retryrun::engine::{Answer, ExitStatus, Input, Run, Sender, Token};
 
 use stage::Stage;
 
@@ -49,6 +49,7 @@ pub(crate) fn default_policy() -> Policy {
         rules: Rules::new(Vec::new()),
         retry_if: None,
         before_attempt: false,
+        budget: None,
         exit_codes: [].into_iter().collect(),
     }
 }
@@ -200,6 +201,7 @@ pub(crate) struct Script {
     told_at_start: usize,
     survives: bool,
     answer: Answer,
+    tokens: Vec<Token>,
     fidgety: bool,
 }
 
@@ -213,6 +215,7 @@ impl Script {
             told_at_start: 1_000,
             survives: false,
             answer: Answer::Retry,
+            tokens: vec![Token::Granted],
             fidgety: false,
         }
     }
@@ -277,6 +280,12 @@ impl Script {
     pub(crate) fn asking(mut self, answer: Answer) -> Script {
         self.answer = answer;
         self.policy(|policy| policy.retry_if = Some("flag --retry-if".to_owned()))
+    }
+
+    /// Retries are paid from a budget, which says this, one by one; the last of it repeats.
+    pub(crate) fn paying(mut self, tokens: impl IntoIterator<Item = Token>) -> Script {
+        self.tokens = tokens.into_iter().collect();
+        self.policy(|policy| policy.budget = Some("deploys".to_owned()))
     }
 
     /// Something of the user's is done before each attempt but the first.

@@ -3,17 +3,20 @@
 //!
 //! It reads files, and runs nothing.
 
+pub mod budget;
 mod catalogue;
 mod command;
 pub mod environment;
 pub mod explain;
 mod file;
 pub mod layer;
+pub mod name;
 mod presets;
 pub mod report;
 mod resolve;
 mod resolved;
 pub mod settings;
+pub mod store;
 pub mod value;
 pub mod verbosity;
 
@@ -32,8 +35,9 @@ use environment::Environment;
 use file::File;
 use layer::{Layer, Source};
 pub use presets::names as built_in_policies;
-pub use resolved::{Hooks, Reporting, Resolved, Row, Streaming, Supervision, TextRules};
+pub use resolved::{Hooks, Reporting, Resolved, Row, Sharing, Streaming, Supervision, TextRules};
 use settings::Settings;
+use store::Store;
 use value::Pattern;
 
 /// What resolving depends on besides the settings.
@@ -72,6 +76,13 @@ impl Layered {
     pub fn redact(&self) -> Vec<Pattern> {
         let lists = self.stack.layers.iter().map(|layer| &layer.settings.redact);
         lists.flatten().next().cloned().unwrap_or_default()
+    }
+
+    /// The passwords in it: those of stores.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let stores =
+            self.stack.layers.iter().filter_map(|layer| layer.settings.budget_store.as_ref());
+        stores.flat_map(Store::secrets)
     }
 
     /// Merges the layers. `mask` is for what users wrote as free text and we show: never numbers or our own words.
@@ -164,11 +175,20 @@ fn read_files(
 /// `$XDG_CONFIG_HOME/retryrun/config.toml`, by default in `~/.config`; a relative folder is ignored, as the XDG Base Directory
 /// Specification asks.
 fn user_file(variables: &Environment) -> Option<PathBuf> {
+    Some(user_folder(variables, "XDG_CONFIG_HOME", ".config")?.join("config.toml"))
+}
+
+/// Where state is kept between runs: `$XDG_STATE_HOME/retryrun`, by default in `~/.local/state`; none where nothing says where our
+/// user is at home.
+#[must_use]
+pub fn state_folder(variables: &Environment) -> Option<PathBuf> {
+    user_folder(variables, "XDG_STATE_HOME", ".local/state")
+}
+
+fn user_folder(variables: &Environment, name: &str, at_home: &str) -> Option<PathBuf> {
     let folder = |name| variables.get(name).map(Path::new).filter(|path| path.is_absolute());
-    let config = folder("XDG_CONFIG_HOME")
-        .map(Path::to_owned)
-        .or_else(|| folder("HOME").map(|home| home.join(".config")))?;
-    Some(config.join("retryrun").join("config.toml"))
+    let base = folder(name).map(Path::to_owned).or_else(|| Some(folder("HOME")?.join(at_home)))?;
+    Some(base.join("retryrun"))
 }
 
 /// What is left of an outer run's deadline.

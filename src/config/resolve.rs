@@ -9,7 +9,9 @@ use serde_json::Value;
 use super::catalogue::{Chosen, Stack};
 use super::layer::{Layer, Place, Source};
 use super::report::{Report, ReportWhen};
-use super::resolved::{Hooks, Reporting, Resolved, Row, Streaming, Supervision, TextRules};
+use super::resolved::{
+    Hooks, Reporting, Resolved, Row, Sharing, Streaming, Supervision, TextRules,
+};
 use super::settings::Settings;
 use super::value::{
     CiChoice, Color, DelayFrom, HistoryWhen, Live, LogFormat, Multiplier, Pattern, ProcessGroup,
@@ -66,7 +68,11 @@ pub(super) fn resolve(
             .into_iter()
             .collect(),
         leftovers: resolver.value("leftovers", |settings| settings.leftovers, Leftovers::Auto),
+        budget: resolver
+            .pick("budget", |settings| settings.budget.clone())
+            .map(|(_, budget, _)| mask(budget.name.as_str())),
     };
+    let sharing = resolver.sharing(mask);
     let supervision = Supervision {
         hooks: resolver.hooks(mask),
         hints: resolver.value("hints", |settings| settings.hints, false),
@@ -109,6 +115,7 @@ pub(super) fn resolve(
         text_rules: text_rules(stack, &policy.rules),
         policy,
         supervision,
+        sharing,
         streaming,
         reporting,
         rows: resolver.rows,
@@ -229,6 +236,15 @@ impl Resolver<'_> {
         }
     }
 
+    fn sharing(&mut self, mask: &dyn Fn(&str) -> String) -> Sharing {
+        let (budget, origin) = self.said("budget", |settings| settings.budget.clone());
+        self.masked_row("budget", budget.as_ref(), origin, mask);
+        let (store, origin) = self.said("budget_store", |settings| settings.budget_store.clone());
+        self.masked_row("budget_store", store.as_ref(), origin.clone(), mask);
+        let strict = self.value("budget_strict", |settings| settings.budget_strict, false);
+        Sharing { budget, store: store.map(|store| (store, origin)), strict }
+    }
+
     fn reports(&mut self, mask: &dyn Fn(&str) -> String) -> Vec<Report> {
         let (reports, origin) = match self.pick("report", |settings| settings.report.clone()) {
             Some((_, reports, origin)) => (reports, origin),
@@ -240,13 +256,8 @@ impl Resolver<'_> {
     }
 
     fn delay_from(&mut self, mask: &dyn Fn(&str) -> String) -> Option<DelayFrom> {
-        let (delay_from, origin) =
-            match self.pick("delay_from", |settings| settings.delay_from.clone()) {
-                Some((_, delay_from, origin)) => (Some(delay_from), origin),
-                None => (None, BUILT_IN.to_owned()),
-            };
-        let text = delay_from.as_ref().map(|delay_from| mask(&delay_from.to_string()));
-        self.row("delay_from", &text, none_if_empty(text.clone().unwrap_or_default()), origin);
+        let (delay_from, origin) = self.said("delay_from", |settings| settings.delay_from.clone());
+        self.masked_row("delay_from", delay_from.as_ref(), origin, mask);
         delay_from
     }
 
@@ -257,13 +268,28 @@ impl Resolver<'_> {
         get: impl Fn(&Settings) -> Option<String>,
         mask: &dyn Fn(&str) -> String,
     ) -> Option<String> {
-        let (command, origin) = match self.pick(key, get) {
-            Some((_, command, origin)) => (Some(command), origin),
-            None => (None, BUILT_IN.to_owned()),
-        };
-        let text = command.as_deref().map(mask);
-        self.row(key, &text, none_if_empty(text.clone().unwrap_or_default()), origin);
+        let (command, origin) = self.said(key, get);
+        self.masked_row(key, command.as_ref(), origin, mask);
         command
+    }
+
+    /// What is said of a setting that has no default, and where.
+    fn said<T>(&self, key: &str, get: impl Fn(&Settings) -> Option<T>) -> (Option<T>, String) {
+        match self.pick(key, get) {
+            Some((_, value, origin)) => (Some(value), origin),
+            None => (None, BUILT_IN.to_owned()),
+        }
+    }
+
+    fn masked_row(
+        &mut self,
+        key: &'static str,
+        value: Option<&impl ToString>,
+        origin: String,
+        mask: &dyn Fn(&str) -> String,
+    ) {
+        let text = value.map(|value| mask(&value.to_string()));
+        self.row(key, &text, none_if_empty(text.clone().unwrap_or_default()), origin);
     }
 
     fn size(&mut self, key: &'static str, get: impl Fn(&Settings) -> Option<Size>) -> Option<u64> {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::budget::Budget;
 use super::report::{Report, ReportWhen};
+use super::store::Store;
 use super::value::{
     CiChoice, Color, DelayFrom, HistoryWhen, Live, LogFormat, ProcessGroup, StdinMode, StdoutMode,
 };
@@ -20,6 +22,8 @@ pub struct Resolved {
     pub policy: Policy,
     /// How the command is held.
     pub supervision: Supervision,
+    /// What it shares with other runs.
+    pub sharing: Sharing,
     /// What is done with its streams.
     pub streaming: Streaming,
     /// How we report.
@@ -57,6 +61,17 @@ pub struct Supervision {
     pub process_group: ProcessGroup,
     /// The folder in which each attempt gets a cgroup.
     pub cgroup: Option<PathBuf>,
+}
+
+/// What a run shares with others.
+#[derive(Clone, Debug)]
+pub struct Sharing {
+    /// The budget that its retries are paid from.
+    pub budget: Option<Budget>,
+    /// Where machines share it, and where that is said.
+    pub store: Option<(Store, String)>,
+    /// Whether the run ends where that does not answer.
+    pub strict: bool,
 }
 
 /// Commands of the user's own, for `sh -c`.

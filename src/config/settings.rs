@@ -9,7 +9,9 @@ use clap::ValueHint;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Deserialize;
 
+use super::budget::Budget;
 use super::report::{Report, ReportWhen};
+use super::store::Store;
 use super::value::{
     CiChoice, Color, DelayFrom, Delays, HistoryWhen, Live, LogFormat, Multiplier, Otherwise,
     Pattern, ProcessGroup, Seconds, Seed, Size, StdinMode, StdoutMode,
@@ -335,6 +337,31 @@ pub struct Settings {
     )]
     pub ci: Option<CiChoice>,
 
+    /// Share retries with all runs that name this budget [default: none]
+    ///
+    /// NAME=N/DUR[+P%], e.g. deploys=10/1h+20%: all runs of this user that name it share N retries in each DUR, refilled evenly, and a
+    /// success at the first attempt puts back P percent of one. A first attempt is free; where no retry is left, the run ends. The
+    /// last caller's numbers hold. An attempt by hand takes none. Kept in $XDG_STATE_HOME/retryrun (~/.local/state/retryrun).
+    #[arg(long, value_name = "NAME=N/DUR[+P%]", help_heading = BUDGET, hide_short_help = true)]
+    pub budget: Option<Budget>,
+
+    /// Where machines share their budgets [default: none]
+    ///
+    /// redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss:// for TLS, or unix:PATH[?db=DB]. Without it a budget is this machine's, or that of
+    /// those who share the state folder. Where the store does not answer within 500 ms, that serves in its place, and the run says so.
+    /// A flag's value can be read by other users, as by ps: a password belongs into RETRYRUN_BUDGET_STORE, or into a file.
+    #[arg(long, value_name = "URL", help_heading = BUDGET, hide_short_help = true, value_hint = ValueHint::Url)]
+    pub budget_store: Option<Store>,
+
+    /// End the run where the store does not answer
+    ///
+    /// Instead of going on with a budget of this machine.
+    #[arg(
+        long, help_heading = BUDGET, hide_short_help = true,
+        num_args = 0, default_missing_value = "true",
+    )]
+    pub budget_strict: Option<bool>,
+
     /// Run a command of your own as each wait begins
     ///
     /// By sh -c, beside the wait, which it never lengthens. Hooks get the facts in RETRYRUN_ variables and their event as JSON on stdin; what
@@ -400,7 +427,7 @@ pub struct Settings {
 
     /// Another exit status for an outcome
     ///
-    /// WHY is permanent, exhausted, deadline, retry-after, stopped, interrupted, not-started, flaky (success, but not at the first attempt), or timeout
+    /// WHY is permanent, exhausted, deadline, budget, retry-after, stopped, interrupted, not-started, flaky (success, but not at the first attempt), or timeout
     /// (the last attempt was ended by a limit, and its outcome is not replaced). N is a status or same: what the
     /// command really left. Repeatable.
     #[arg(long, value_name = "WHY=N", help_heading = EXIT_STATUS, hide_short_help = true)]
@@ -426,6 +453,7 @@ pub struct Settings {
 const LIMITS: &str = "Limits";
 const BACKOFF: &str = "Backoff";
 const CLASSIFICATION: &str = "Classification";
+const BUDGET: &str = "Budget";
 const HOOKS: &str = "Hooks";
 const SUPERVISION: &str = "Supervision";
 const STREAMS: &str = "Streams";

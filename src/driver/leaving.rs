@@ -43,6 +43,7 @@ impl Driver {
             }
             self.sinks.say(&record, self.run.history());
         }
+        self.settle().await;
         exit
     }
 
@@ -55,6 +56,7 @@ impl Driver {
             Outcome::Permanent
             | Outcome::Exhausted
             | Outcome::Deadline
+            | Outcome::Budget
             | Outcome::RetryAfter
             | Outcome::Stopped
             | Outcome::Interrupted

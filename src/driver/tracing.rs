@@ -1,7 +1,7 @@
 //! What we do, put into words for whoever looks for a fault in retryrun (`-vv`).
 
 use super::Driver;
-use crate::engine::{Action, ExitStatus, Input, Sweep};
+use crate::engine::{Action, ExitStatus, Input, Refund, Sweep};
 use crate::unix::output::Output;
 use crate::unix::process::own_session;
 use crate::unix::signals::Received;
@@ -63,6 +63,11 @@ impl Driver {
             Action::Ask(_) => "order: ask --retry-if".to_owned(),
             Action::Prepare { attempt, trigger } => {
                 format!("order: prepare attempt {attempt} ({trigger})")
+            }
+            Action::TakeToken => "order: take a token from the budget".to_owned(),
+            Action::PutBack(Refund::Token) => "order: put the token of the retry back".to_owned(),
+            Action::PutBack(Refund::Share) => {
+                "order: put a share of a token back, if any".to_owned()
             }
             Action::Abandon => "order: take leave of what cannot be killed".to_owned(),
             Action::Tell(_) => String::new(),

@@ -286,6 +286,8 @@ keywords! {
         Exhausted = "exhausted",
         /// At the limit on the whole run.
         Deadline = "deadline",
+        /// With nothing left of the budget that it shares.
+        Budget = "budget",
         /// With a wait asked for that is longer than any may be.
         RetryAfter = "retry-after",
         /// Somebody stopped it.

@@ -52,6 +52,8 @@ keywords! {
         /// As the outcome.
         Deadline = "deadline",
         /// As the outcome.
+        Budget = "budget",
+        /// As the outcome.
         RetryAfter = "retry-after",
         /// As the outcome.
         Stopped = "stopped",
@@ -159,6 +161,7 @@ impl ExitCodes {
             Outcome::Permanent => Why::Permanent,
             Outcome::Exhausted => Why::Exhausted,
             Outcome::Deadline => Why::Deadline,
+            Outcome::Budget => Why::Budget,
             Outcome::RetryAfter => Why::RetryAfter,
             Outcome::Stopped => Why::Stopped,
             Outcome::Interrupted => Why::Interrupted,

@@ -361,12 +361,13 @@ impl History {
 
     /// How the run ended, in a sentence: for the event that ends it, so with what was known before it.
     ///
-    /// `told` is the signal that told us to stop, if one did.
+    /// `told` is the signal that told us to stop, if one did; `refusal` is what the budget said, where that ends the run.
     #[must_use]
     pub fn closing_message(
         &self,
         outcome: Outcome,
         told: Option<Signal>,
+        refusal: Option<&str>,
         elapsed: Duration,
     ) -> String {
         let attempts = match self.last_number() {
@@ -380,6 +381,9 @@ impl History {
             Outcome::Permanent => format!("gave up {after}: permanent failure, {endings}"),
             Outcome::Exhausted => format!("gave up {after}: {endings}"),
             Outcome::Deadline => format!("gave up {after}: out of time, {endings}"),
+            Outcome::Budget => {
+                format!("gave up {after}: {}, {endings}", refusal.unwrap_or_default())
+            }
             Outcome::RetryAfter => {
                 format!("gave up {after}: asked to wait for longer than --max-delay, {endings}")
             }

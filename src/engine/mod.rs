@@ -73,6 +73,8 @@ pub enum Input {
     OutputStalled,
     /// What the user's own command says, as was asked for by [`Action::Ask`].
     Answered(Answer),
+    /// What became of the token that was asked for by [`Action::TakeToken`].
+    Token(Token),
     /// The input cannot be replayed any more: the attempt that runs is the last.
     InputLost,
     /// What has to be done for the attempt cannot be done any more, for the reason given: it is to end, and the run with it.
@@ -152,6 +154,10 @@ pub enum Action {
         /// Why it begins.
         trigger: Trigger,
     },
+    /// Take a token from the budget for a retry, and answer with [`Input::Token`].
+    TakeToken,
+    /// Put something back into the budget; nobody waits for it.
+    PutBack(Refund),
     /// Take leave of what cannot be killed.
     Abandon,
     /// Pass on what happened.
@@ -165,6 +171,26 @@ pub enum Answer {
     Retry,
     /// It is permanent.
     Stop,
+}
+
+/// What a budget says to a retry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// It is paid for.
+    Granted,
+    /// There is no token left.
+    Refused,
+    /// Nobody knows, and the run is not to go on without knowing.
+    Unreachable,
+}
+
+/// What is put back into a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refund {
+    /// The token of a retry that is not made.
+    Token,
+    /// The share of a token that a success at the first attempt earns.
+    Share,
 }
 
 /// Which of the processes that an attempt left behind.

@@ -171,6 +171,8 @@ pub struct Policy {
     pub retry_if: Option<String>,
     /// Whether something of the user's is done before each attempt but the first.
     pub before_attempt: bool,
+    /// The name of the budget that retries are paid from, fit to be shown.
+    pub budget: Option<String>,
     /// Exit statuses that replace the ordinary ones.
     pub exit_codes: ExitCodes,
 }

@@ -3,6 +3,7 @@
 //! How one attempt is brought to its end is `attempt`'s.
 
 mod asked;
+mod token;
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::judged::{Judged, Remains};
 use super::next::{Next, Standing};
 use super::policy::{Leftovers, Policy};
 use super::signal::Signal;
-use super::state::{State, Wait};
+use super::state::{Planned, State, Wait};
 use super::time::{Time, Timestamp, to_micros};
 use super::{Action, Answer, ExitStatus, Input, Sweep, Why};
 
@@ -39,6 +40,8 @@ pub struct Run {
     /// Whether somebody stopped the run.
     is_stopped: bool,
     input_is_lost: bool,
+    /// What the budget says, where that ends the run.
+    refusal: Option<String>,
     /// What we failed in, where that ends the run.
     failure: Option<String>,
 }
@@ -58,6 +61,7 @@ impl Run {
             told_in_attempt: false,
             is_stopped: false,
             input_is_lost: false,
+            refusal: None,
             failure: None,
         }
     }
@@ -95,6 +99,7 @@ impl Run {
             Input::InputLost => self.input_is_lost = true,
             Input::Failed(failure) => self.failed(failure, &mut actions),
             Input::Answered(answer) => self.answered(answer, &mut actions),
+            Input::Token(token) => self.token(token, &mut actions),
             Input::Swept { survives } => self.swept(survives, &mut actions),
             Input::Prepared => self.prepared(&mut actions),
             Input::Stop => self.stop_by_hand(&mut actions),
@@ -285,23 +290,33 @@ impl Run {
         let leftovers = judged.event.leftovers;
         self.tell(Event::AttemptEnded(Box::new(judged.event.clone())), actions);
         match self.standing(&self.history).next(judged) {
-            Next::Stop(outcome) if self.has_to_sweep_at_the_end(leftovers) => {
-                self.state = State::Sweeping(outcome);
-                actions.push(self.sweep(Sweep::All));
-            }
-            Next::Stop(outcome) => self.stop(outcome, Duration::ZERO, actions),
+            Next::Stop(outcome) => self.finish(outcome, leftovers, actions),
             Next::Retry { used, delay } => {
-                self.wait(Trigger::Retry, used + 1, delay, leftovers, actions);
+                let planned = self.planned(Trigger::Retry, used + 1, delay, leftovers);
+                self.pay_for(planned, actions);
             }
             Next::Confirm { delay } => {
                 let successes = self.history.successes;
-                self.wait(Trigger::Consecutive, successes, delay, leftovers, actions);
+                let planned = self.planned(Trigger::Consecutive, successes, delay, leftovers);
+                self.wait(planned, actions);
             }
         }
     }
 
-    fn has_to_sweep_at_the_end(&self, leftovers: u64) -> bool {
-        leftovers > 0 && self.policy.leftovers == Leftovers::Kill && self.failure.is_none()
+    /// Stops after an attempt, first ending what that left behind, where nothing of it is to stay.
+    fn finish(&mut self, outcome: Outcome, leftovers: u64, actions: &mut Vec<Action>) {
+        let nothing_stays = self.policy.leftovers == Leftovers::Kill && self.failure.is_none();
+        if leftovers > 0 && nothing_stays {
+            self.state = State::Sweeping(outcome);
+            actions.push(self.sweep(Sweep::All));
+        } else {
+            self.stop(outcome, Duration::ZERO, actions);
+        }
+    }
+
+    fn planned(&self, trigger: Trigger, retry: u64, delay: Duration, leftovers: u64) -> Planned {
+        let too_late = self.policy.deadline.map(|deadline| deadline.saturating_sub(delay));
+        Planned { trigger, retry, delay, leftovers, too_late }
     }
 
     fn sweep(&self, which: Sweep) -> Action {
@@ -309,14 +324,8 @@ impl Run {
     }
 
     /// Begins the wait before the next attempt.
-    fn wait(
-        &mut self,
-        trigger: Trigger,
-        retry: u64,
-        delay: Duration,
-        leftovers: u64,
-        actions: &mut Vec<Action>,
-    ) {
+    fn wait(&mut self, planned: Planned, actions: &mut Vec<Action>) {
+        let Planned { trigger, retry, delay, leftovers, .. } = planned;
         let since = self.now.elapsed;
         let until = since.saturating_add(delay);
         let sweep = match self.policy.leftovers {
@@ -352,6 +361,7 @@ impl Run {
             | State::Starting { .. }
             | State::Attempting(_)
             | State::Asking(_)
+            | State::TakingToken(_)
             | State::Preparing { .. }
             | State::Over(_) => {}
         }
@@ -372,6 +382,12 @@ impl Run {
                 }
             }
             State::Attempting(_) => self.tick_attempt(actions),
+            State::TakingToken(planned) => {
+                if planned.too_late.is_some_and(|too_late| self.now.elapsed >= too_late) {
+                    let leftovers = planned.leftovers;
+                    self.finish(Outcome::Deadline, leftovers, actions);
+                }
+            }
             State::Waiting(wait) => {
                 if self.now.elapsed >= wait.until && !wait.sweeping {
                     let trigger = wait.trigger;
@@ -423,6 +439,7 @@ impl Run {
             }
             State::Ready
             | State::Asking(_)
+            | State::TakingToken(_)
             | State::Waiting(_)
             | State::Preparing { .. }
             | State::Sweeping(_)
@@ -439,12 +456,15 @@ impl Run {
             told_in_attempt: self.told_in_attempt,
             failed: self.failure.is_some(),
         });
-        let mut message = self.history.closing_message(outcome, self.told, self.now.elapsed);
+        let refusal = self.refusal.as_deref();
+        let elapsed = self.now.elapsed;
+        let mut message = self.history.closing_message(outcome, self.told, refusal, elapsed);
         if let Some(failure) = &self.failure {
             message = format!("{message}; {failure}");
         }
         let event =
             RunStopped { outcome, signal: self.told, message, exit_code: exit.code(), waited };
+        self.reward(outcome, actions);
         self.tell(Event::RunStopped(event), actions);
         self.state = State::Over(exit);
     }

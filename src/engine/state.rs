@@ -27,6 +27,8 @@ pub enum State {
     Attempting(Attempt),
     /// It has ended, and the user's own command is asked whether to retry.
     Asking(Box<Judged>),
+    /// It has ended and is to be retried, and the budget is asked for a token.
+    TakingToken(Planned),
     /// Until the next attempt, on the elapsed clock.
     Waiting(Wait),
     /// Something of the user's is done before the next attempt.
@@ -40,6 +42,21 @@ pub enum State {
     Sweeping(Outcome),
     /// It stopped.
     Over(Exit),
+}
+
+/// A wait that is planned and not begun.
+#[derive(Clone, Copy, Debug)]
+pub struct Planned {
+    /// What begins the next attempt.
+    pub trigger: Trigger,
+    /// The number of the retry, or of the successes so far.
+    pub retry: u64,
+    /// How long it is.
+    pub delay: Duration,
+    /// Processes that the last attempt left behind.
+    pub leftovers: u64,
+    /// When it would end past the deadline, should it not have begun before, on the elapsed clock.
+    pub too_late: Option<Duration>,
 }
 
 /// A wait between two attempts.
@@ -67,6 +84,10 @@ impl State {
                 let is_due = !(wait.sweeping && remaining.is_zero());
                 is_due.then_some((remaining, Why::Delay))
             }
+            State::TakingToken(planned) => {
+                let too_late = planned.too_late?;
+                Some((too_late.saturating_sub(now.elapsed), Why::Deadline))
+            }
             State::Ready
             | State::Asking(_)
             | State::Preparing { .. }
@@ -86,6 +107,7 @@ impl State {
             | State::Starting { .. }
             | State::Attempting(_)
             | State::Asking(_)
+            | State::TakingToken(_)
             | State::Sweeping(_)
             | State::Over(_) => Duration::ZERO,
             State::Preparing { waited, .. } => *waited,

@@ -318,13 +318,15 @@ fn defaults(flags: crate::config::settings::Settings) -> Resolved {
 }
 
 /// Values for the keys that have no default which could be written down.
-const EXAMPLES: [(&str, &str, &str); 15] = [
+const EXAMPLES: [(&str, &str, &str); 17] = [
     ("attempts", "4", "in place of retries"),
     ("delays", "[\"1s\", \"5s\", \"30s\"]", "in place of delay, backoff and multiplier"),
     ("seed", "42", "random if not set"),
     ("otherwise", "\"retry\"", "if not set, the built-in rules decide"),
     ("delay_from", "\"auto\"", "if not set, output asks for nothing"),
     ("retry_if", "\"./may-pass\"", "if not set, nobody is asked"),
+    ("budget", "\"deploys=10/1h+20%\"", "if not set, retries are free"),
+    ("budget_store", "\"redis://host/0\"", "if not set, a budget is this machine's"),
     ("on_retry", "\"logger 'again'\"", "if not set, nothing is run"),
     ("before_attempt", "\"rm -rf cache\"", "if not set, nothing is run"),
     ("on_success", "\"touch done\"", "if not set, nothing is run"),

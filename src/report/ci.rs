@@ -140,6 +140,7 @@ fn gravity(stopped: &RunStopped, flaky: bool) -> Option<Gravity> {
         Outcome::Permanent
         | Outcome::Exhausted
         | Outcome::Deadline
+        | Outcome::Budget
         | Outcome::RetryAfter
         | Outcome::NotStarted => Some(match stopped.exit_code {
             // The user's own word for it: the job goes on.

@@ -33,6 +33,7 @@ impl Tone {
                 Outcome::Permanent
                 | Outcome::Exhausted
                 | Outcome::Deadline
+                | Outcome::Budget
                 | Outcome::RetryAfter
                 | Outcome::NotStarted,
             ) => Tone::Bad,

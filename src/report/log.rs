@@ -219,6 +219,7 @@ pub fn closing_level(stopped: &RunStopped, flaky: bool) -> Level {
         Outcome::Permanent
         | Outcome::Exhausted
         | Outcome::Deadline
+        | Outcome::Budget
         | Outcome::RetryAfter
         | Outcome::Stopped
         | Outcome::Interrupted => Level::WARN,

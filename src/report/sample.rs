@@ -95,7 +95,7 @@ impl Sample {
 
     /// The run ends.
     pub fn end(mut self, outcome: Outcome) -> History {
-        let message = self.history.closing_message(outcome, None, self.now);
+        let message = self.history.closing_message(outcome, None, None, self.now);
         let waited = std::mem::take(&mut self.waited);
         self.tell(Event::RunStopped(RunStopped {
             outcome,

@@ -15,10 +15,28 @@ use rustix::time::{
 
 /// Calendar time now: a label.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "the one place where the calendar is read")]
 pub fn timestamp() -> Timestamp {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    Timestamp::since_epoch(now.unwrap_or_default())
+    Timestamp::since_epoch(calendar())
+}
+
+/// Calendar time now, since the Unix epoch, for what is measured from one boot to the next. Anybody may set it back or forward.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the one place where the calendar is read")]
+pub fn calendar() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Time since the machine began to run; nobody sets it.
+#[must_use]
+pub fn since_boot() -> Duration {
+    reading(libc::CLOCK_BOOTTIME)
+}
+
+/// A number that this boot of the machine has alone; none where the system does not tell.
+#[must_use]
+pub fn boot() -> Option<u128> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    u128::from_str_radix(&id.trim().replace('-', ""), 16).ok()
 }
 
 /// Measures a run from its beginning.

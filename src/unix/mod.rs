@@ -2,6 +2,7 @@
 //!
 //! Nothing here decides.
 
+pub mod aside;
 pub mod cgroup;
 pub mod clock;
 pub mod end;
@@ -9,8 +10,11 @@ pub mod input;
 pub mod keys;
 pub mod limits;
 pub mod line;
+#[cfg(feature = "redis")]
+pub mod link;
 pub mod outlet;
 pub mod output;
+pub mod private;
 pub mod process;
 mod readable;
 pub mod receiver;

@@ -230,7 +230,8 @@ impl Plan {
     }
 }
 
-fn block_all_signals() -> libc::sigset_t {
+/// Blocks all signals for the calling thread; answers what was blocked before.
+pub(super) fn block_all_signals() -> libc::sigset_t {
     let (mut all, mut old) = (MaybeUninit::uninit(), MaybeUninit::uninit());
     // SAFETY: sigfillset initialises the one, sigprocmask the other; neither can fail with these arguments.
     unsafe {
@@ -240,7 +241,8 @@ fn block_all_signals() -> libc::sigset_t {
     }
 }
 
-fn restore_signals(mask: &libc::sigset_t) {
+/// Blocks what was blocked before.
+pub(super) fn restore_signals(mask: &libc::sigset_t) {
     // SAFETY: the mask was written by sigprocmask.
     unsafe {
         libc::sigprocmask(libc::SIG_SETMASK, mask, ptr::null_mut());

@@ -13,7 +13,7 @@ use retryrun::engine::classify::{PlacedRule, Rules};
 use retryrun::engine::event::{SpawnErrorKind, Verdict};
 use retryrun::engine::policy::{Leftovers, Policy, Retries};
 use retryrun::engine::signal::Signal;
-use retryrun::engine::{ExitStatus::Code, Sender};
+use retryrun::engine::{ExitStatus::Code, Sender, Token};
 
 use crate::sim::{Command, Happening, Reaction, Script, default_policy, ends, rule};
 
@@ -38,12 +38,22 @@ fn scripted(happening: impl Strategy<Value = Happening> + 'static) -> BoxedStrat
     let happenings = vec((moment, happening), 0..5);
     // So that some runs are longer than what their history keeps.
     let told_at_start = prop_oneof![9 => 1_usize..20, 1 => 100_usize..150];
-    (policy(), vec(command(), 1..6), happenings, told_at_start)
-        .prop_map(|(policy, commands, mut happenings, told_at_start)| {
+    let token = prop_oneof![
+        4 => Just(Token::Granted),
+        1 => Just(Token::Refused),
+        1 => Just(Token::Unreachable),
+    ];
+    let tokens = option::weighted(0.3, vec(token, 1..4));
+    (policy(), vec(command(), 1..6), happenings, told_at_start, tokens)
+        .prop_map(|(policy, commands, mut happenings, told_at_start, tokens)| {
             happenings.sort_by_key(|(moment, _)| *moment);
             let script = Script::new(commands)
                 .policy(|default| *default = policy)
                 .told_at_start(told_at_start);
+            let script = match tokens {
+                Some(tokens) => script.paying(tokens),
+                None => script,
+            };
             happenings
                 .into_iter()
                 .fold(script, |script, (moment, happening)| script.at(moment, happening))

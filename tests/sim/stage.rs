@@ -24,6 +24,9 @@ pub(super) struct Stage {
     swept: Option<Duration>,
     /// When all is done that the user wants done before the next attempt, on the elapsed clock.
     prepared: Option<Duration>,
+    /// When the budget will have answered, on the elapsed clock.
+    answered: Option<Duration>,
+    asked: usize,
     started: usize,
     happened: usize,
     played: Played,
@@ -43,12 +46,16 @@ const SWEEP: Duration = Duration::from_millis(500);
 /// How long the user's own command takes before an attempt.
 const PREPARATION: Duration = Duration::from_millis(300);
 
+/// How long the budget takes to answer.
+const ANSWER: Duration = Duration::from_millis(200);
+
 /// What comes next; of what comes at the same moment the first, since a wake-up is always a little late.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Next {
     CommandEnds,
     Swept,
     Prepared,
+    Answered,
     Happening,
     Wakeup,
 }
@@ -63,6 +70,8 @@ impl Stage {
             running: None,
             swept: None,
             prepared: None,
+            answered: None,
+            asked: 0,
             started: 0,
             happened: 0,
             played: Played { transcript: String::new(), records: Vec::new(), run },
@@ -98,6 +107,14 @@ impl Stage {
                 self.write("< prepared");
                 self.feed(Input::Prepared);
             }
+            Next::Answered => {
+                self.answered = None;
+                let tokens = &self.script.tokens;
+                let token = *tokens.get(self.asked).or(tokens.last()).expect("there is an answer");
+                self.asked += 1;
+                self.write(&format!("< {token:?}"));
+                self.feed(Input::Token(token));
+            }
             Next::Happening => self.happens(),
             Next::Wakeup => self.feed(Input::Tick),
         }
@@ -116,10 +133,12 @@ impl Stage {
         });
         let swept = self.swept.map(|moment| moment.saturating_sub(self.now.elapsed));
         let prepared = self.prepared.map(|moment| moment.saturating_sub(self.now.elapsed));
+        let answered = self.answered.map(|moment| moment.saturating_sub(self.now.elapsed));
         let all = [
             (command, Next::CommandEnds),
             (swept, Next::Swept),
             (prepared, Next::Prepared),
+            (answered, Next::Answered),
             (happening, Next::Happening),
             (wakeup, Next::Wakeup),
         ];
@@ -206,6 +225,11 @@ impl Stage {
                     self.write(&format!("prepare {attempt} ({trigger})"));
                     self.prepared = Some(self.now.elapsed.saturating_add(PREPARATION));
                 }
+                Action::TakeToken => {
+                    self.write("take a token");
+                    self.answered = Some(self.now.elapsed.saturating_add(ANSWER));
+                }
+                Action::PutBack(refund) => self.write(&format!("put back: {refund:?}")),
                 Action::Abandon => {
                     self.write("abandon");
                     self.running = None;

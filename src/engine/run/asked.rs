@@ -4,7 +4,7 @@ use super::Run;
 use crate::engine::event::{Outcome, Trigger};
 use crate::engine::signal::Signal;
 use crate::engine::state::State;
-use crate::engine::{Action, Sender};
+use crate::engine::{Action, Refund, Sender};
 
 impl Run {
     /// A signal tells us to stop.
@@ -21,6 +21,13 @@ impl Run {
                 self.told_in_attempt = false;
                 let waited = self.state.waited(self.now);
                 self.stop(Outcome::Interrupted, waited, actions);
+            }
+            State::TakingToken(planned) => {
+                // What it is granted meanwhile is lost.
+                let leftovers = planned.leftovers;
+                self.told = Some(signal);
+                self.told_in_attempt = false;
+                self.finish(Outcome::Interrupted, leftovers, actions);
             }
             State::Asking(_) | State::Preparing { .. } => {
                 self.told.get_or_insert(signal);
@@ -41,6 +48,10 @@ impl Run {
                 let due = attempt.stop(self.now);
                 self.carry_out(due, actions);
             }
+            State::TakingToken(planned) => {
+                let leftovers = planned.leftovers;
+                self.finish(Outcome::Stopped, leftovers, actions);
+            }
             State::Waiting(_) => {
                 self.stop(Outcome::Stopped, self.state.waited(self.now), actions);
             }
@@ -53,6 +64,8 @@ impl Run {
 
     pub(super) fn retry_now(&mut self, actions: &mut Vec<Action>) {
         let State::Waiting(wait) = &mut self.state else { return };
+        let is_paid_for = wait.trigger == Trigger::Retry && self.policy.budget.is_some();
+        actions.extend(is_paid_for.then_some(Action::PutBack(Refund::Token)));
         if wait.sweeping {
             wait.trigger = Trigger::Manual;
             wait.until = self.now.elapsed;
