@@ -23,7 +23,7 @@ _retryrun_options() {
 
     case "${cmd}" in
         retryrun)
-            opts="-n -t -k -d -q -h -V -v --retries --attempts --deadline --timeout --kill-after --idle-timeout --healthy-after --consecutive --delay --backoff --multiplier --max-delay --delays --seed --delay-from --success-on --retry-on --stop-on --otherwise --retry-if --hints --c-locale --stdin --stdout --log-dir --tail --spool-limit --history --report --report-when --redact --quiet --log-format --color --live --ci --budget --budget-store --budget-strict --on-retry --before-attempt --on-success --on-give-up --hook-timeout --leftovers --process-group --cgroup --exit-code --config --no-config --explain --json --classify --generate --help --version --verbose --jitter --stop-signal --policy"
+            opts="-n -t -k -d -q -h -V -v --retries --attempts --deadline --timeout --kill-after --idle-timeout --healthy-after --consecutive --delay --backoff --multiplier --max-delay --delays --seed --delay-from --success-on --retry-on --stop-on --otherwise --retry-if --hints --c-locale --stdin --stdout --log-dir --tail --spool-limit --history --report --report-when --redact --quiet --log-format --color --live --ci --budget --budget-store --budget-strict --on-retry --before-attempt --on-success --on-give-up --hook-timeout --job --fresh --keep-runs --keep-for --leftovers --process-group --cgroup --exit-code --config --no-config --explain --json --classify --jobs --watch --show-job --retry-job --stop-job --rerun-job --generate --help --version --verbose --jitter --stop-signal --policy"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -297,6 +297,27 @@ _retryrun_options() {
                     fi
                     return 0
                     ;;
+                --job)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --keep-runs)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --keep-for)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 --leftovers)
                     COMPREPLY=($(compgen -W "auto keep kill" -- "${cur}"))
                     return 0
@@ -334,6 +355,34 @@ _retryrun_options() {
                     fi
                     return 0
                     ;;
+                --show-job)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --retry-job)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --stop-job)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --rerun-job)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
                 --generate)
                     COMPREPLY=($(compgen -W "man complete-bash complete-zsh complete-fish complete-elvish complete-powershell schema schema-events config" -- "${cur}"))
                     return 0
@@ -367,7 +416,7 @@ _retryrun() {
         if [[ $word == -- ]]; then
             _retryrun_command $((i + 1))
             return
-        elif [[ $word =~ ^-[^-ntkd]*[ntkd]$ || $word =~ ^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--delay-from|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--report|--report-when|--redact|--log-format|--color|--live|--ci|--budget|--budget-store|--on-retry|--before-attempt|--on-success|--on-give-up|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$ ]]; then
+        elif [[ $word =~ ^-[^-ntkd]*[ntkd]$ || $word =~ ^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--delay-from|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--report|--report-when|--redact|--log-format|--color|--live|--ci|--budget|--budget-store|--on-retry|--before-attempt|--on-success|--on-give-up|--hook-timeout|--job|--keep-runs|--keep-for|--leftovers|--process-group|--cgroup|--exit-code|--config|--show-job|--retry-job|--stop-job|--rerun-job|--generate)$ ]]; then
             # The value is the next word. Readline takes `--option=value` and `a:b` apart.
             ((i += 1))
             [[ ${COMP_WORDS[i]} == = ]] && ((i += 1))

@@ -9,7 +9,7 @@ set edit:completion:arg-completer[retryrun] = {|@words|
         var word = $words[$i]
         if $is-value {
             set is-value = $false
-        } elif (re:match '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--delay-from|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--report|--report-when|--redact|--log-format|--color|--live|--ci|--budget|--budget-store|--on-retry|--before-attempt|--on-success|--on-give-up|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word) {
+        } elif (re:match '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--delay-from|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--report|--report-when|--redact|--log-format|--color|--live|--ci|--budget|--budget-store|--on-retry|--before-attempt|--on-success|--on-give-up|--hook-timeout|--job|--keep-runs|--keep-for|--leftovers|--process-group|--cgroup|--exit-code|--config|--show-job|--retry-job|--stop-job|--rerun-job|--generate)$' $word) {
             set is-value = $true
         } elif (eq $word --) {
             edit:complete-sudo sudo (all $words[(+ $i 1)..])
@@ -82,11 +82,18 @@ set edit:completion:arg-completer[retryrun] = {|@words|
             cand --on-success 'Run a command of your own after a success'
             cand --on-give-up 'Run a command of your own when the run ends without success'
             cand --hook-timeout 'Limit on a hook, and on --retry-if [default: 30s]'
+            cand --job 'Keep the run''s state under a name'
+            cand --keep-runs 'How many ended runs are kept, in all [default: 100]'
+            cand --keep-for 'How long an ended run is kept [default: 30d]'
             cand --leftovers 'What becomes of processes left behind [default: auto]'
             cand --process-group 'The process group of the command [default: auto]'
             cand --cgroup 'A folder in which attempts get cgroups [default: none]'
             cand --exit-code 'Another exit status for an outcome'
             cand --config 'Read this configuration file, too'
+            cand --show-job 'Print the history of a named run'
+            cand --retry-job 'End the wait of a named run'
+            cand --stop-job 'Stop a named run'
+            cand --rerun-job 'Run an ended named run again'
             cand --generate 'Print a file that retryrun comes with'
             cand --jitter 'Chance in it: none, full, N%, ... [default: none]'
             cand --stop-signal 'What ends an attempt first [default: SIGTERM]'
@@ -96,10 +103,13 @@ set edit:completion:arg-completer[retryrun] = {|@words|
             cand -q 'Print only errors and the history'
             cand --quiet 'Print only errors and the history'
             cand --budget-strict 'End the run where the store does not answer'
+            cand --fresh 'With --job, forget an unended run'
             cand --no-config 'Read no configuration file'
             cand --explain 'Run nothing; print settings, rules and waits'
-            cand --json 'With --explain, print JSON'
+            cand --json 'With --explain or --jobs, print JSON'
             cand --classify 'Judge the endings on stdin, one JSON object a line'
+            cand --jobs 'List the named runs'
+            cand --watch 'With --jobs, keep them on the screen'
             cand -h 'Print the most used options, on one screen'
             cand --help 'Print all options'
             cand -V 'Print the version'

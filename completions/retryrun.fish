@@ -6,7 +6,7 @@ function __retryrun_command
         set -l word $words[$i]
         if test $is_value = 1
             set is_value 0
-        else if string match -qr -- '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--delay-from|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--report|--report-when|--redact|--log-format|--color|--live|--ci|--budget|--budget-store|--on-retry|--before-attempt|--on-success|--on-give-up|--hook-timeout|--leftovers|--process-group|--cgroup|--exit-code|--config|--generate)$' $word
+        else if string match -qr -- '^-[^-ntkd]*[ntkd]$|^(--retries|--attempts|--deadline|--timeout|--kill-after|--stop-signal|--idle-timeout|--healthy-after|--consecutive|--delay|--backoff|--multiplier|--max-delay|--delays|--jitter|--seed|--delay-from|--success-on|--retry-on|--stop-on|--otherwise|--retry-if|--policy|--stdin|--stdout|--log-dir|--tail|--spool-limit|--history|--report|--report-when|--redact|--log-format|--color|--live|--ci|--budget|--budget-store|--on-retry|--before-attempt|--on-success|--on-give-up|--hook-timeout|--job|--keep-runs|--keep-for|--leftovers|--process-group|--cgroup|--exit-code|--config|--show-job|--retry-job|--stop-job|--rerun-job|--generate)$' $word
             set is_value 1
         else if test "$word" = --
             string escape -- $words[(math $i + 1)..]
@@ -87,6 +87,9 @@ complete -c retryrun -n 'not __retryrun_command >/dev/null' -l before-attempt -d
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l on-success -d 'Run a command of your own after a success' -r -f -a "(__fish_complete_command)"
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l on-give-up -d 'Run a command of your own when the run ends without success' -r -f -a "(__fish_complete_command)"
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l hook-timeout -d 'Limit on a hook, and on --retry-if [default: 30s]' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l job -d 'Keep the run\'s state under a name' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l keep-runs -d 'How many ended runs are kept, in all [default: 100]' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l keep-for -d 'How long an ended run is kept [default: 30d]' -r -f
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l leftovers -d 'What becomes of processes left behind [default: auto]' -r -f -a "auto\t''
 keep\t''
 kill\t''"
@@ -97,6 +100,10 @@ session\t''"
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l cgroup -d 'A folder in which attempts get cgroups [default: none]' -r -f -a "(__fish_complete_directories)"
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l exit-code -d 'Another exit status for an outcome' -r -f
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l config -d 'Read this configuration file, too' -r -F
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l show-job -d 'Print the history of a named run' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l retry-job -d 'End the wait of a named run' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l stop-job -d 'Stop a named run' -r -f
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l rerun-job -d 'Run an ended named run again' -r -f
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l generate -d 'Print a file that retryrun comes with' -r -f -a "man\t''
 complete-bash\t''
 complete-zsh\t''
@@ -193,10 +200,13 @@ complete -c retryrun -n 'not __retryrun_command >/dev/null' -l hints -d 'Let the
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l c-locale -d 'Run the command with LC_ALL=C.UTF-8'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -s q -l quiet -d 'Print only errors and the history'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l budget-strict -d 'End the run where the store does not answer'
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l fresh -d 'With --job, forget an unended run'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l no-config -d 'Read no configuration file'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l explain -d 'Run nothing; print settings, rules and waits'
-complete -c retryrun -n 'not __retryrun_command >/dev/null' -l json -d 'With --explain, print JSON'
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l json -d 'With --explain or --jobs, print JSON'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l classify -d 'Judge the endings on stdin, one JSON object a line'
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l jobs -d 'List the named runs'
+complete -c retryrun -n 'not __retryrun_command >/dev/null' -l watch -d 'With --jobs, keep them on the screen'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -s h -d 'Print the most used options, on one screen'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -l help -d 'Print all options'
 complete -c retryrun -n 'not __retryrun_command >/dev/null' -s V -l version -d 'Print the version'

@@ -187,6 +187,7 @@ impl Sink for Bundle {
             }
             Event::RunStopped(_) => self.write(history),
             Event::RunStarted(_)
+            | Event::RunResumed(_)
             | Event::AttemptStarted(_)
             | Event::AttemptCut(_)
             | Event::AttemptEnded(_)

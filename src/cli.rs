@@ -9,6 +9,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueHint};
 
+use crate::config::name::Name;
 use crate::config::settings::{REPORTS, Settings};
 use crate::config::verbosity::Verbosity;
 use crate::engine::keyword::{Keyword, keywords};
@@ -34,7 +35,7 @@ use crate::error::Error;
     disable_help_flag = true,
     override_usage = "retryrun [OPTIONS] [--] COMMAND [ARG]...\n       \
                       retryrun [OPTIONS] --explain [--json] [[--] COMMAND [ARG]...]\n       \
-                      retryrun [OPTIONS] (--classify | --generate KIND)",
+                      retryrun [OPTIONS] (--jobs | --show-job NAME | --classify | ...)",
     after_help = "DUR: 5, 0.5, 500ms, 1m30s. RULE: 7,28 or nonzero or timeout. All options: --help",
     after_long_help = "The manual page retryrun(1) has the exit statuses, files and examples."
 )]
@@ -47,7 +48,7 @@ pub struct Args {
     #[arg(long, help_heading = MODES, conflicts_with = "generate")]
     pub explain: bool,
 
-    /// With --explain, print JSON
+    /// With --explain or --jobs, print JSON
     #[arg(long, help_heading = MODES, hide_short_help = true)]
     pub json: bool,
 
@@ -61,6 +62,55 @@ pub struct Args {
         conflicts_with_all = ["explain", "generate", "command"],
     )]
     pub classify: bool,
+
+    /// List the named runs
+    ///
+    /// State, attempt, retries, last ending, when the next attempt is due, age and command; with --json as an array of objects.
+    #[arg(long, help_heading = MODES, hide_short_help = true, conflicts_with_all = ["command", "explain", "classify", "generate"])]
+    pub jobs: bool,
+
+    /// With --jobs, keep them on the screen
+    ///
+    /// The whole of it, as they are each second. Up and Down select a run, Enter shows its history, r begins its next attempt at once, s
+    /// stops it, and q ends the view.
+    #[arg(long, help_heading = MODES, hide_short_help = true, conflicts_with = "json")]
+    pub watch: bool,
+
+    /// Print the history of a named run
+    ///
+    /// As a timeline on a terminal, else as JSON.
+    #[arg(
+        long, value_name = "NAME", help_heading = MODES, hide_short_help = true,
+        conflicts_with_all = ["command", "explain", "classify", "generate", "jobs"],
+    )]
+    pub show_job: Option<Name>,
+
+    /// End the wait of a named run
+    ///
+    /// The attempt that begins then does not count against the limit.
+    #[arg(
+        long, value_name = "NAME", help_heading = MODES, hide_short_help = true,
+        conflicts_with_all = ["command", "explain", "classify", "generate", "jobs", "show_job"],
+    )]
+    pub retry_job: Option<Name>,
+
+    /// Stop a named run
+    ///
+    /// Its attempt is ended, and it ends as stopped; that is waited for.
+    #[arg(
+        long, value_name = "NAME", help_heading = MODES, hide_short_help = true,
+        conflicts_with_all = ["command", "explain", "classify", "generate", "jobs", "show_job", "retry_job"],
+    )]
+    pub stop_job: Option<Name>,
+
+    /// Run an ended named run again
+    ///
+    /// With its command, folder and options, in the foreground. Secrets come from the environment again.
+    #[arg(
+        long, value_name = "NAME", help_heading = MODES, hide_short_help = true,
+        conflicts_with_all = ["command", "explain", "classify", "generate", "jobs", "show_job", "retry_job", "stop_job"],
+    )]
+    pub rerun_job: Option<Name>,
 
     /// Print a file that retryrun comes with
     #[arg(
@@ -158,9 +208,13 @@ pub fn parse(words: Vec<OsString>) -> Result<Request, Error> {
         .and_then(|mut matches| Args::from_arg_matches_mut(&mut matches));
     match parsed {
         Ok(args) if args.short_help => Ok(Request::Print(short_help())),
-        Ok(args) if args.json && !args.explain => {
-            Err(Error::Usage("--json says how to print what --explain prints: give both".into()))
-        }
+        Ok(args) if args.json && !args.explain && !args.jobs => Err(Error::Usage(
+            "--json says how to print what --explain or --jobs prints: give one of them, too"
+                .into(),
+        )),
+        Ok(args) if args.watch && !args.jobs => Err(Error::Usage(
+            "--watch keeps on the screen what --jobs prints: give that, too".into(),
+        )),
         Ok(args) if args.needs_command() => Err(Error::Usage(
             "expected a command to run, e.g. `retryrun -- make test`; see retryrun -h".into(),
         )),
@@ -181,7 +235,11 @@ pub fn parse(words: Vec<OsString>) -> Result<Request, Error> {
 
 impl Args {
     fn needs_command(&self) -> bool {
-        self.command.is_empty() && !self.explain && !self.classify && self.generate.is_none()
+        let of_a_job = [&self.show_job, &self.retry_job, &self.stop_job, &self.rerun_job]
+            .into_iter()
+            .flatten();
+        let is_mode = self.explain || self.classify || self.jobs || self.generate.is_some();
+        self.command.is_empty() && !is_mode && of_a_job.count() == 0
     }
 }
 

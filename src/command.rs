@@ -7,6 +7,7 @@ use std::rc::Rc;
 use crate::config::environment::Environment;
 use crate::config::value::ProcessGroup;
 use crate::hook::Commands;
+use crate::jobs::folder::Folder;
 use crate::streams::logs::Logs;
 use crate::streams::outputs::Plan;
 use crate::streams::stdin::Wish;
@@ -31,6 +32,8 @@ pub struct Command {
     pub hints: bool,
     /// Whether it runs in a locale in which rules on text hold.
     pub c_locale: bool,
+    /// The folder of the named run that it is.
+    pub job: Option<Folder>,
     /// Masks secrets in text of the command's.
     pub mask: Rc<dyn Fn(&str) -> String>,
 }

@@ -26,6 +26,7 @@ use crate::engine::{Action, Input, Run, Sender, Sweep};
 use crate::error::{Error, reason};
 use crate::facts;
 use crate::hint::HintFile;
+use crate::jobs::control::{Control, Request};
 use crate::leftovers::Leftovers;
 use crate::report::{Sinks, Starting};
 use crate::streams::Streams;
@@ -43,7 +44,7 @@ use crate::unix::terminal::Terminal;
 use crate::unix::tree::{self, Tree};
 use hooks::Hooks;
 use screen::Screen;
-use waiting::{next_report, remaining, stays_stopped, swept};
+use waiting::{control, next_report, next_request, remaining, stays_stopped, swept};
 
 /// Signals that tell us to stop.
 const STOP_SIGNALS: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
@@ -79,10 +80,12 @@ pub fn drive(
             stdin: Stdin::open(*stdin, *spool_limit).map_err(fail)?,
             outputs: Outputs::new(std::mem::take(outputs), logs.take()),
         };
+        let at = run.now();
         let mut driver = Driver {
             run,
             sinks,
-            clock: Clock::start(),
+            clock: Clock::start(at),
+            control: control(&command),
             signals: Signals::listen().map_err(fail)?,
             alarm: Alarm::new().map_err(fail)?,
             tree: Tree::new(),
@@ -112,6 +115,8 @@ struct Driver {
     command: Command,
     sinks: Sinks,
     clock: Clock,
+    /// Hears what is asked of a named run.
+    control: Option<Control>,
     signals: Signals,
     alarm: Alarm,
     tree: Tree,
@@ -135,7 +140,7 @@ struct Driver {
 
 impl Driver {
     async fn drive(&mut self) -> Exit {
-        let (mut now, mut input) = (Time::default(), Input::Begin);
+        let (mut now, mut input) = (self.run.now(), Input::Begin);
         loop {
             let answer = self.handle(now, input);
             if let Some(exit) = self.run.exit() {
@@ -188,6 +193,7 @@ impl Driver {
                 self.begin_wait(record);
             }
             Event::RunStarted(_)
+            | Event::RunResumed(_)
             | Event::AttemptStarted(_)
             | Event::AttemptCut(_)
             | Event::AttemptEnded(_) => self.sinks.tell(&record, self.run.history()),
@@ -309,6 +315,10 @@ impl Driver {
                     return Input::Swept { survives };
                 }
                 answer = budget::answer(self.budget.as_mut()) => return self.token(answer),
+                request = next_request(self.control.as_ref()) => return match request {
+                    Request::Retry => Input::RetryNow,
+                    Request::Stop => Input::Stop,
+                },
                 () = stays_stopped(self.stopped.as_ref()) => self.stop_with_the_command(),
                 () = self.alarm.rings(), if remaining.is_some() => return Input::Tick,
                 input = self.screen.next() => {

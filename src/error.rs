@@ -29,6 +29,20 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+    /// The state of a named run cannot be used.
+    #[error("cannot use the state of the run {name}: {}", reason(source))]
+    Job {
+        /// The run's name.
+        name: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The journal of a named run is damaged.
+    #[error("the journal of {0} says nothing")]
+    Journal(String),
+    /// A named run does not go on.
+    #[error("the run {0} does not go on: nobody is there to hear it")]
+    NotRunning(String),
     /// A report cannot be written.
     #[error("--report: cannot write {name}: {}", reason(source))]
     Report {
@@ -78,9 +92,12 @@ impl Error {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
+            Error::NotRunning(_) => Exit::Code(1),
             Error::Usage(_)
             | Error::Config(_)
             | Error::File { .. }
+            | Error::Job { .. }
+            | Error::Journal(_)
             | Error::Report { .. }
             | Error::System { .. } => Exit::FAILED,
         }

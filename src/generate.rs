@@ -24,4 +24,6 @@ pub fn text(kind: Generate) -> &'static str {
 #[cfg(test)]
 mod completions;
 #[cfg(test)]
+mod manual;
+#[cfg(test)]
 mod tests;

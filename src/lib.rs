@@ -21,6 +21,7 @@ pub mod facts;
 pub mod generate;
 pub mod hint;
 pub mod hook;
+pub mod jobs;
 pub mod leftovers;
 pub mod patterns;
 pub mod redact;
@@ -39,6 +40,8 @@ use classify::Failure;
 use cli::{Args, Request};
 use command::{Command, StreamPlan};
 use config::environment::Environment;
+use config::name::Name;
+use config::settings::Settings;
 use config::value::{Pattern, StdinMode, StdoutMode};
 use config::{Call, Hooks, Resolved, Sources, Streaming, TextRules, explain};
 use engine::Run;
@@ -46,6 +49,9 @@ use engine::event::RunStarted;
 use engine::exit::Exit;
 use engine::output::Stream;
 use error::Error;
+use jobs::Job;
+use jobs::control::Request as JobRequest;
+use jobs::folder::State;
 use redact::Redactor;
 use report::Sinks;
 use report::text::{harmless, harmless_json};
@@ -53,12 +59,12 @@ use streams::logs::Logs;
 use streams::outputs::Plan;
 use streams::stdin::Wish;
 use unix::output::Output;
-use unix::{cgroup, clock};
+use unix::{cgroup, clock, screen, start};
 
 /// Does what a command line asks for, and answers how the process is to end. `words` begin with our own name.
 #[must_use]
 pub fn run(words: Vec<OsString>, environment: Environment) -> Exit {
-    let args = match cli::parse(words) {
+    let args = match cli::parse(words.clone()) {
         Ok(Request::Print(text)) => {
             return print(&text).unwrap_or_else(|error| refuse(&error, &[], &environment));
         }
@@ -69,7 +75,8 @@ pub fn run(words: Vec<OsString>, environment: Environment) -> Exit {
     let of_the_environment = || environment.layer().ok()?.settings.redact;
     let mut redact = args.settings.redact.clone().or_else(of_the_environment).unwrap_or_default();
     let variables = environment.clone();
-    let answered = answer(args, environment, &mut redact);
+    let asked = Asked { words, again: Vec::new() };
+    let answered = answer(args, &asked, environment, &mut redact);
     answered.unwrap_or_else(|error| refuse(&error, &redact, &variables))
 }
 
@@ -87,26 +94,64 @@ fn refuse(error: &Error, redact: &[Pattern], environment: &Environment) -> Exit 
     error.exit()
 }
 
+/// What we were called with.
+struct Asked {
+    /// The words, with our own name.
+    words: Vec<OsString>,
+    /// What the run was called with that somebody runs again.
+    again: Vec<jobs::call::Call>,
+}
+
 /// `redact` becomes what is to be masked also by what files say, once that is known.
-fn answer(args: Args, environment: Environment, redact: &mut Vec<Pattern>) -> Result<Exit, Error> {
+fn answer(
+    args: Args,
+    asked: &Asked,
+    environment: Environment,
+    redact: &mut Vec<Pattern>,
+) -> Result<Exit, Error> {
     if let Some(kind) = args.generate {
         return print(generate::text(kind));
+    }
+    if args.jobs || args.show_job.is_some() {
+        return look(&args, &environment);
+    }
+    if let Some(name) = &args.retry_job {
+        return jobs::answer::ask(&State::of(&environment)?, name, JobRequest::Retry);
+    }
+    if let Some(name) = &args.stop_job {
+        return jobs::answer::ask(&State::of(&environment)?, name, JobRequest::Stop);
+    }
+    if let Some(name) = &args.rerun_job {
+        return run_again(name, environment, redact);
     }
     let Args { settings, explain, json, classify, command, .. } = args;
     // 32 bits of chance are enough, and every JSON reader holds them exactly.
     let seed = random()? >> 32;
-    let call = Call {
-        flags: settings,
+    let call = |earlier, now, random_seed| Call {
+        flags: settings.clone(),
         environment: &environment,
+        earlier,
         command: &command,
-        now: clock::timestamp(),
-        random_seed: seed,
+        now,
+        random_seed,
     };
+    let now = clock::timestamp();
     if classify {
-        let sources = call.sources()?;
+        let sources = call(Vec::new(), now, seed).sources()?;
         return judge_stdin(&sources, &environment, redact);
     }
-    let layered = call.layers()?;
+    let mut layered = call(earlier_settings(&asked.again)?, now, seed).layers()?;
+    let mut job = None;
+    if let Some(name) = layered.job().filter(|_| !explain) {
+        // A limit on files is to be an error there, and not to kill us.
+        start::prepare();
+        let taken = Job::take(&State::of(&environment)?, &name, layered.is_fresh())?;
+        if let Some((unended, earlier)) = taken.unended() {
+            let (began, seed) = (unended.history.started_at, unended.history.policy.seed);
+            layered = call(earlier_settings(earlier)?, began, seed).layers()?;
+        }
+        job = Some(taken);
+    }
     *redact = layered.redact();
     let mut redactor = Redactor::new(redact, &environment)?;
     layered.secrets().for_each(|secret| redactor.hide(secret));
@@ -119,7 +164,85 @@ fn answer(args: Args, environment: Environment, redact: &mut Vec<Pattern>) -> Re
             explain::text(&resolved).lines().map(|line| harmless(line) + "\n").collect()
         });
     }
-    execute(resolved, redactor, command, environment)
+    execute(resolved, redactor, command, environment, job.as_ref(), asked)
+}
+
+/// Answers `--jobs` and `--show-job`.
+fn look(args: &Args, environment: &Environment) -> Result<Exit, Error> {
+    let now = clock::timestamp();
+    let call = Call {
+        flags: args.settings.clone(),
+        environment,
+        earlier: Vec::new(),
+        command: &[],
+        now,
+        random_seed: 0,
+    };
+    let patterns = call.layers()?.redact();
+    let redactor = Redactor::new(&patterns, environment)?;
+    let mask = |text: &str| redactor.mask(text);
+    let state = State::of(environment)?;
+    if let Some(name) = &args.show_job {
+        let for_people = io::stdout().is_terminal();
+        return print(&jobs::answer::show(&state, name, for_people, &mask)?);
+    }
+    if args.watch {
+        let is_dumb = environment.get("TERM").is_none_or(|terminal| terminal == "dumb");
+        return match screen::is_there() && !is_dumb {
+            true => jobs::watch::watch(&state, &mask),
+            false => Err(Error::Usage(
+                "--watch needs a terminal that can be drawn on, as stdin and stdout".into(),
+            )),
+        };
+    }
+    let (text, unread) = jobs::answer::list(&state, args.json, now, &mask)?;
+    for error in unread {
+        refuse(&error, &patterns, environment);
+    }
+    print(&text)
+}
+
+/// What was said when a run was called that is gone on with or run again, the strongest first: that of the latest call.
+fn earlier_settings(calls: &[jobs::call::Call]) -> Result<Vec<Settings>, Error> {
+    let mut earlier = Vec::new();
+    for call in calls.iter().rev() {
+        let flags = match cli::parse(call.words())? {
+            Request::Call(args) => args.settings,
+            Request::Print(_) => Settings::default(),
+        };
+        let environment = Environment::new(Vec::new()).with_settings(call.settings());
+        for settings in [flags, environment.layer()?.settings] {
+            let config = settings.config.map(|path| call.folder().unwrap_or_default().join(path));
+            // To forget was meant for that call alone.
+            earlier.push(Settings { config, fresh: None, ..settings });
+        }
+    }
+    Ok(earlier)
+}
+
+/// Answers `--rerun-job`.
+fn run_again(
+    name: &Name,
+    environment: Environment,
+    redact: &mut Vec<Pattern>,
+) -> Result<Exit, Error> {
+    let calls = jobs::answer::calls_of_ended(&State::of(&environment)?, name)?;
+    let Some(call) = calls.last() else {
+        let message = format!("--rerun-job: the journal of {name} does not say what was called");
+        return Err(Error::Usage(message));
+    };
+    if let Some(folder) = call.folder() {
+        let fail = |source| Error::File { action: "go to", path: folder.clone(), source };
+        std::env::set_current_dir(&folder).map_err(fail)?;
+    }
+    let words = call.words();
+    match cli::parse(words.clone())? {
+        Request::Print(text) => print(&text),
+        Request::Call(mut args) => {
+            args.settings.job = Some(name.clone());
+            answer(*args, &Asked { words, again: calls }, environment, redact)
+        }
+    }
 }
 
 /// Answers `--classify`.
@@ -172,11 +295,18 @@ fn execute(
     redactor: Redactor,
     command: Vec<OsString>,
     environment: Environment,
+    job: Option<&Job>,
+    asked: &Asked,
 ) -> Result<Exit, Error> {
+    let unended = job.and_then(|job| Some(job.unended()?.0));
     let shown: Vec<String> =
         command.iter().map(|word| redactor.mask(&word.to_string_lossy())).collect();
     let identity = RunStarted {
-        run_id: format!("{:016x}", random()?),
+        run_id: match &unended {
+            Some(unended) => unended.history.run_id.clone(),
+            None => format!("{:016x}", random()?),
+        },
+        job: resolved.keeping.job.as_ref().map(Name::to_string),
         command: shown.clone(),
         cwd: std::env::current_dir().ok().map(|folder| redactor.mask(&folder.to_string_lossy())),
         host: redactor.mask(&rustix::system::uname().nodename().to_string_lossy()),
@@ -194,6 +324,15 @@ fn execute(
     let mask: Rc<dyn Fn(&str) -> String> = Rc::new(move |text| redactor.mask(text));
     let mut sinks = Sinks::default();
     reporting::add_reports(&mut sinks, &resolved.reporting, &*mask)?;
+    if let Some(job) = job {
+        let call = jobs::call::Call::of(&asked.words, &environment);
+        let mut calls = asked.again.clone();
+        calls.extend(Some(call).filter(|call| asked.again.last() != Some(call)));
+        let fail = |source| Error::Job { name: identity.job.clone().unwrap_or_default(), source };
+        let journal = job.journal(&calls).map_err(fail)?;
+        sinks.add_lasting_report("the state of the run".to_owned(), Box::new(journal));
+        jobs::prune(&State::of(&environment)?, &resolved.keeping, clock::timestamp())?;
+    }
     reporting::add_lines(&mut sinks, &resolved.reporting, &environment);
     let place = reporting::place_of_the_status_line(&resolved.reporting, &environment);
     let streams = streams(&resolved, &identity.run_id)?;
@@ -208,6 +347,7 @@ fn execute(
         hooks: hooks(resolved.supervision.hooks)?,
         hints: resolved.supervision.hints,
         c_locale: resolved.supervision.c_locale,
+        job: job.map(|job| job.folder().clone()),
         mask,
     };
     if let Some(folder) = &command.cgroup {
@@ -218,7 +358,18 @@ fn execute(
         })?;
     }
     let budget = Budget::open(&resolved.sharing, state)?;
-    let run = Run::new(resolved.policy, identity, clock::timestamp());
+    let now = clock::timestamp();
+    if let Some(warning) = job.and_then(Job::warning) {
+        sinks.warn(warning);
+    }
+    let run = match unended {
+        Some(unended) => {
+            let elapsed = jobs::elapsed(&unended, now);
+            Run::resume(resolved.policy, identity, unended, elapsed)
+        }
+        None if !asked.again.is_empty() => Run::new(resolved.policy, identity, now).by_hand(),
+        None => Run::new(resolved.policy, identity, now),
+    };
     driver::drive(run, command, budget, sinks, place)
 }
 

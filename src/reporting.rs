@@ -49,12 +49,18 @@ pub fn add_reports(
             Format::Html => report::html::render,
             Format::Junit => report::junit::render,
             Format::Ndjson => {
-                sinks.add_report(name, Box::new(EventStream { destination, when_failed }));
+                sinks.add_report(
+                    format!("the report {name}"),
+                    Box::new(EventStream { destination, when_failed }),
+                );
                 continue;
             }
             Format::Bundle => continue,
         };
-        sinks.add_report(name, Box::new(WholeReport { render, destination, when_failed }));
+        sinks.add_report(
+            format!("the report {name}"),
+            Box::new(WholeReport { render, destination, when_failed }),
+        );
     }
     Ok(())
 }
@@ -98,7 +104,7 @@ pub fn add_bundles(
             Bundle::open(taken.folder().to_owned(), logs.to_owned(), Some(taken), parts)
         };
         let bundle = open().map_err(|source| Error::Report { name: name.clone(), source })?;
-        sinks.add_report(name, Box::new(bundle));
+        sinks.add_report(format!("the report {name}"), Box::new(bundle));
     }
     Ok(())
 }

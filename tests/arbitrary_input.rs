@@ -234,6 +234,7 @@ fn resolve(args: Args, environment: &Environment) -> Result<Resolved, Error> {
     let call = Call {
         flags: args.settings,
         environment,
+        earlier: Vec::new(),
         command: &args.command,
         now: Timestamp::default(),
         random_seed: 1,

@@ -478,7 +478,10 @@ fn alternatives_exclude_each_other_within_the_flags() {
 #[test]
 fn modes_exclude_each_other() {
     for (words, message) in [
-        (&["--json", "ls"][..], "--json says how to print what --explain prints: give both"),
+        (
+            &["--json", "ls"][..],
+            "--json says how to print what --explain or --jobs prints: give one of them, too",
+        ),
         (&["--generate", "man", "ls"], "--generate <KIND> takes the place of a command"),
         (&["--classify", "ls"], "--classify takes the place of a command"),
         (
@@ -556,6 +559,7 @@ fn short_help_is_one_screen_and_long_help_has_headings() {
             "Reports:",
             "Budget:",
             "Hooks:",
+            "Named runs:",
             "Supervision:",
             "Exit status:",
             "Configuration:",

@@ -8,6 +8,7 @@ mod clocks;
 mod endings;
 mod exit_codes;
 mod history;
+mod resumed;
 mod rule_limits;
 mod rules;
 mod signals;

@@ -68,7 +68,11 @@ fn the_json_form_is_one_line_with_everything() {
 {"name":"log_format","value":"text","origin":"built in"},
 {"name":"color","value":"auto","origin":"built in"},
 {"name":"live","value":"auto","origin":"built in"},
-{"name":"ci","value":"auto","origin":"built in"}],
+{"name":"ci","value":"auto","origin":"built in"},
+{"name":"job","value":null,"origin":"built in"},
+{"name":"fresh","value":false,"origin":"built in"},
+{"name":"keep_runs","value":100,"origin":"built in"},
+{"name":"keep_for","value":2592000.0,"origin":"built in"}],
 "rules":[
 {"rule":"75 & !timeout","verdict":"transient","reason":"busy","origin":"flag --retry-on"},
 {"rule":"any","verdict":"permanent","reason":"unlisted","origin":"flag --retry-on"},
@@ -139,6 +143,10 @@ Settings:
   color           auto           built in
   live            auto           built in
   ci              auto           built in
+  job             none           built in
+  fresh           false          built in
+  keep_runs       100            built in
+  keep_for        30d            built in
 
 Rules, the first that holds decides:
   22   permanent (gone)       policy fetch (c.toml:1)

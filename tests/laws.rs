@@ -33,6 +33,7 @@ fn starts(played: &Played) -> Vec<(Duration, AttemptStarted)> {
     let start = |record: &Record| match &record.event {
         Event::AttemptStarted(event) => Some((record.t, event.clone())),
         Event::RunStarted(_)
+        | Event::RunResumed(_)
         | Event::AttemptCut(_)
         | Event::AttemptEnded(_)
         | Event::RetryPlanned(_)
@@ -71,6 +72,7 @@ fn inputs() -> [Input; 16] {
 fn letters(records: &[Record]) -> String {
     let letter = |record: &Record| match &record.event {
         Event::RunStarted(_) => '(',
+        Event::RunResumed(_) => 'r',
         Event::AttemptStarted(_) => 's',
         Event::AttemptCut(_) => 'c',
         Event::AttemptEnded(_) => 'e',
@@ -101,6 +103,7 @@ fn longest_count(records: &[Record]) -> u64 {
                 longest = longest.max(count);
             }
             Event::RunStarted(_)
+            | Event::RunResumed(_)
             | Event::AttemptStarted(_)
             | Event::AttemptCut(_)
             | Event::AttemptEnded(_)
@@ -139,6 +142,7 @@ proptest! {
                 }
                 Event::AttemptStarted(event) if event.trigger == Trigger::Retry => in_a_row += 1,
                 Event::RunStarted(_)
+                | Event::RunResumed(_)
                 | Event::AttemptStarted(_)
                 | Event::AttemptCut(_)
                 | Event::RetryPlanned(_)
@@ -210,6 +214,7 @@ proptest! {
                     prop_assert!(is_early(record.t.saturating_add(event.delay)));
                 }
                 Event::RunStarted(_)
+                | Event::RunResumed(_)
                 | Event::AttemptCut(_)
                 | Event::AttemptEnded(_)
                 | Event::RunStopped(_) => {}
@@ -243,6 +248,29 @@ proptest! {
         let json = serde_json::to_string(&history).expect("plain data");
         let read: Option<History> = serde_json::from_str(&json).expect("it was just written");
         prop_assert_eq!(serde_json::to_string(&read).expect("plain data"), json);
+    }
+
+    #[test]
+    fn a_run_that_dies_anywhere_is_gone_on_with(
+        script in arbitrary::script(),
+        death in any::<Index>(),
+        elapsed in arbitrary::duration(),
+    ) {
+        let mut told = script.clone().play().records;
+        // The last one ends it.
+        told.truncate(1 + death.index(told.len() - 1));
+        let limit = script.policy.retries.limit().unwrap_or(u64::MAX);
+        let played = script.go_on(&told, elapsed);
+        let before = told.len();
+        told.extend(played.records.iter().cloned());
+        prop_assert_eq!(History::of(&told), Some(played.history().clone()));
+        prop_assert_eq!(letters(&told).matches(')').count(), 1);
+        prop_assert!(told.iter().map(|record| record.t).is_sorted());
+        let attempts = letters(&told).matches('s').count() as u64;
+        prop_assert_eq!(played.history().last_number(), attempts, "none is forgotten");
+        prop_assert!(played.history().retries_used <= limit, "{}", played.transcript);
+        let resumed = matches!(told.get(before).map(|record| &record.event), Some(Event::RunResumed(_)));
+        prop_assert!(resumed);
     }
 
     #[test]

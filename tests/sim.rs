@@ -12,6 +12,7 @@ use retryrun::engine::exit::Exit;
 use retryrun::engine::history::History;
 use retryrun::engine::output::{Matches, OutputPattern, Search};
 use retryrun::engine::policy::{Leftovers, Policy, Retries};
+use retryrun::engine::resume::Unended;
 use retryrun::engine::signal::Signal;
 use retryrun::engine::time::Timestamp;
 use retryrun::engine::{Answer, ExitStatus, Input, Run, Sender, Token};
@@ -305,10 +306,10 @@ impl Script {
         self
     }
 
-    /// A run of the policy, not begun.
-    pub(crate) fn run(&self) -> Run {
-        let identity = RunStarted {
+    fn identity(&self) -> RunStarted {
+        RunStarted {
             run_id: "01jd7".to_owned(),
+            job: None,
             command: vec!["curl".to_owned(), "-fsS".to_owned()],
             cwd: Some("/srv".to_owned()),
             host: "ci-7".to_owned(),
@@ -316,14 +317,34 @@ impl Script {
             version: "0.1.0".to_owned(),
             policy: self.policy.summary(),
             max_retries: self.policy.retries.limit(),
-        };
+        }
+    }
+
+    /// A run of the policy, not begun.
+    pub(crate) fn run(&self) -> Run {
         let started_at = Timestamp::since_epoch(STARTED_AT);
-        Run::new(self.policy.clone(), identity, started_at)
+        Run::new(self.policy.clone(), self.identity(), started_at)
     }
 
     /// Plays it to the end of the run.
     pub(crate) fn play(self) -> Played {
-        Stage::new(self).play()
+        let run = self.run();
+        Stage::new(self, run).play()
+    }
+
+    /// What it has told when the process dies, with all that happens at that moment.
+    pub(crate) fn dies_at(self, moment: Duration) -> Vec<Record> {
+        let run = self.run();
+        Stage::new(self, run).play_until(moment)
+    }
+
+    /// Plays on, in a new process, with a run that was told of until its process died. `elapsed` is what the calendar says that has
+    /// passed since it began.
+    pub(crate) fn go_on(self, told: &[Record], elapsed: Duration) -> Played {
+        let unended = Unended::of(told).expect("it has begun and not ended");
+        let identity = RunStarted { pid: 5_000, ..self.identity() };
+        let run = Run::resume(self.policy.clone(), identity, unended, elapsed);
+        Stage::new(self, run).play()
     }
 }
 
@@ -354,6 +375,7 @@ impl Played {
         let delay = |record: &Record| match &record.event {
             Event::RetryPlanned(event) => Some(event.delay),
             Event::RunStarted(_)
+            | Event::RunResumed(_)
             | Event::AttemptStarted(_)
             | Event::AttemptCut(_)
             | Event::AttemptEnded(_)

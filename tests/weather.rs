@@ -15,7 +15,7 @@ use crate::preload::{Moment, held};
 use crate::test::{RETRYRUN, Ran, Test, actor, path, say, wait_until};
 
 /// With a limit of the system on the process.
-fn limited(test: Test, resource: libc::__rlimit_resource_t, limit: u64) -> Test {
+pub fn limited(test: Test, resource: libc::__rlimit_resource_t, limit: u64) -> Test {
     test.with(|command| {
         let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
         // SAFETY: setrlimit is async-signal-safe.

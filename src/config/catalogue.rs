@@ -61,14 +61,9 @@ impl<'f> Catalogue<'f> {
         Ok(catalogue)
     }
 
-    /// The layers for a command by its first words.
-    pub(super) fn stack(
-        self,
-        flags: Layer,
-        environment: Layer,
-        words: &[&str],
-    ) -> Result<Stack, Error> {
-        let (found, policy) = self.choose(&flags, &environment, words)?;
+    /// The layers for a command by its first words, behind those of the call, the strongest first.
+    pub(super) fn stack(self, call: Vec<Layer>, words: &[&str]) -> Result<Stack, Error> {
+        let (found, policy) = self.choose(&call, words)?;
         let chain = match found {
             Some(found) => {
                 self.chain(found)?.into_iter().map(|table| table.layer.clone()).collect()
@@ -77,24 +72,21 @@ impl<'f> Catalogue<'f> {
         };
         let is_built_in = found.is_some_and(|(file, _)| file == 0);
         let tops = self.files.iter().skip(1).rev().map(|file| file.top.clone());
-        let layers = [flags, environment];
         // A policy of the configuration beats its top level, which beats a built-in one.
         let layers = if is_built_in {
-            layers.into_iter().chain(tops).chain(chain).collect()
+            call.into_iter().chain(tops).chain(chain).collect()
         } else {
-            layers.into_iter().chain(chain).chain(tops).collect()
+            call.into_iter().chain(chain).chain(tops).collect()
         };
         Ok(Stack { layers, policy })
     }
 
     fn choose<'a>(
         &'a self,
-        flags: &Layer,
-        environment: &Layer,
+        call: &[Layer],
         words: &[&str],
     ) -> Result<(Option<Found<'a>>, Chosen), Error> {
-        let layers =
-            [flags, environment].into_iter().chain(self.files.iter().rev().map(|file| &file.top));
+        let layers = call.iter().chain(self.files.iter().rev().map(|file| &file.top));
         let said = layers.filter_map(|layer| Some((layer.settings.policy.as_ref()?, layer))).next();
         let found = match said.map(|(name, layer)| (name.as_str(), layer)) {
             None | Some(("auto", _)) => self.by_command(words),
@@ -102,8 +94,7 @@ impl<'f> Catalogue<'f> {
             Some((name, layer)) => Some(self.by_name(name, self.files.len()).ok_or_else(|| {
                 let hint = did_you_mean(name, self.names().chain(["auto", "none"]));
                 let message = format!("there is no policy `{name}`{hint}");
-                let is_of_the_call =
-                    [flags, environment].iter().any(|layer| layer.settings.policy.is_some());
+                let is_of_the_call = call.iter().any(|layer| layer.settings.policy.is_some());
                 let file = self.files.iter().rev().copied().find(|file| file.choice.is_some());
                 match file.filter(|_| !is_of_the_call) {
                     Some(file) => {

@@ -1,6 +1,6 @@
 //! The environment that we were given: settings in `RETRYRUN_*` variables, and the facts of an outer run.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::iter;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -9,8 +9,9 @@ use serde::Deserialize;
 use serde::de::value::{Error as ValueError, MapDeserializer, SeqDeserializer};
 use serde::de::{self, Deserializer, IntoDeserializer, Visitor};
 
+use super::argument::check_rule;
 use super::layer::{Layer, Source, variable};
-use super::settings::{Settings, check_rule};
+use super::settings::Settings;
 use super::{KeyNames, key_names};
 use crate::error::Error;
 
@@ -31,7 +32,8 @@ pub const FACTS: [&str; 12] = [
 ];
 
 /// Settings that an outer run's environment gives to the outer run alone: its reports are not ours.
-const NOT_INHERITED: [&str; 9] = [
+const NOT_INHERITED: [&str; 10] = [
+    "job",
     "history",
     "exit_code",
     "log_dir",
@@ -59,6 +61,33 @@ impl Environment {
         self.0.iter().copied()
     }
 
+    /// The same with more settings, where there are none of these names.
+    #[must_use]
+    pub fn with_settings(mut self, settings: Vec<(String, Vec<u8>)>) -> Environment {
+        for (name, value) in settings {
+            if self.get(&name).is_none()
+                && let Ok(entry) = CString::new([name.as_bytes(), b"=", &value].concat())
+            {
+                // The environment lives as long as the process.
+                self.0.push(Box::leak(entry.into_boxed_c_str()));
+            }
+        }
+        self
+    }
+
+    /// The variables that are settings of ours: names and values.
+    pub fn settings(&self) -> impl Iterator<Item = (String, &'static OsStr)> {
+        let variables = self.keys().map(variable);
+        variables.filter_map(|name| Some((name.clone(), self.get(&name)?)))
+    }
+
+    /// The settings that are taken from the environment.
+    fn keys(&self) -> impl Iterator<Item = &'static str> {
+        let is_inside = self.get("RETRYRUN_RUN_ID").is_some();
+        let KeyNames(keys) = key_names();
+        keys.iter().copied().filter(move |key| !(is_inside && NOT_INHERITED.contains(key)))
+    }
+
     /// The variables: names and values. An entry without `=` is none.
     pub fn variables(&self) -> impl Iterator<Item = (&'static [u8], &'static OsStr)> {
         self.entries().filter_map(|entry| {
@@ -81,17 +110,15 @@ impl Environment {
     /// # Errors
     /// A value that cannot be, named with its variable.
     pub fn layer(&self) -> Result<Layer, Error> {
-        let is_inside = self.get("RETRYRUN_RUN_ID").is_some();
-        let KeyNames(keys) = key_names();
         let is_ours = |(name, _): &(&[u8], _)| name.starts_with(b"RETRYRUN_");
         let mut texts = Vec::new();
         let mut config = None;
         if self.variables().any(|variable| is_ours(&variable)) {
-            for key in keys.iter().filter(|key| !(is_inside && NOT_INHERITED.contains(key))) {
+            for key in self.keys() {
                 match self.get(&variable(key)) {
                     // A path need not be text.
-                    Some(path) if *key == "config" => config = Some(PathBuf::from(path)),
-                    Some(value) => texts.push((*key, checked(key, value)?)),
+                    Some(path) if key == "config" => config = Some(PathBuf::from(path)),
+                    Some(value) => texts.push((key, checked(key, value)?)),
                     None => {}
                 }
             }

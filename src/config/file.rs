@@ -10,8 +10,9 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::argument::check_rule;
 use super::layer::{Layer, Place, RuleEntry, Source};
-use super::settings::{Settings, check_rule};
+use super::settings::Settings;
 use super::{KeyNames, key_names};
 use crate::engine::classify::Rule;
 use crate::engine::keyword::did_you_mean;

@@ -31,6 +31,8 @@ pub enum Source {
     Flags,
     /// Variables of the environment.
     Environment,
+    /// The call of the run that this one goes on with.
+    Earlier,
     /// The top level of a file, with the line of each key.
     File {
         /// Its path.
@@ -128,9 +130,10 @@ impl Source {
             Source::Policy { name, place: place @ Place::File { .. } } => {
                 Source::Policy { name: mask(name), place: place.masked(mask) }
             }
-            Source::Flags | Source::Environment | Source::Policy { place: Place::BuiltIn, .. } => {
-                self.clone()
-            }
+            Source::Flags
+            | Source::Environment
+            | Source::Earlier
+            | Source::Policy { place: Place::BuiltIn, .. } => self.clone(),
         }
     }
 
@@ -138,7 +141,7 @@ impl Source {
     #[must_use]
     pub fn name_of(&self, key: &str) -> String {
         match self {
-            Source::Flags => format!("--{}", key.replace('_', "-")),
+            Source::Flags | Source::Earlier => format!("--{}", key.replace('_', "-")),
             Source::Environment => variable(key),
             Source::File { .. } | Source::Policy { .. } => key.to_owned(),
         }
@@ -150,6 +153,7 @@ impl Source {
         match self {
             Source::Flags => format!("flag {}", self.name_of(key)),
             Source::Environment => format!("environment {}", self.name_of(key)),
+            Source::Earlier => format!("earlier call {}", self.name_of(key)),
             Source::File { path, lines } => match lines.get(key) {
                 Some(line) => format!("{path}:{line}"),
                 None => path.clone(),
@@ -166,7 +170,7 @@ impl Source {
     /// Whether `retry_on` closes the list of rules there: what is said for one call names all that is transient.
     fn is_of_the_call(&self) -> bool {
         match self {
-            Source::Flags | Source::Environment => true,
+            Source::Flags | Source::Environment | Source::Earlier => true,
             Source::File { .. } | Source::Policy { .. } => false,
         }
     }

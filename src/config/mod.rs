@@ -3,6 +3,7 @@
 //!
 //! It reads files, and runs nothing.
 
+mod argument;
 pub mod budget;
 mod catalogue;
 mod command;
@@ -34,8 +35,11 @@ use command::first_words;
 use environment::Environment;
 use file::File;
 use layer::{Layer, Source};
+use name::Name;
 pub use presets::names as built_in_policies;
-pub use resolved::{Hooks, Reporting, Resolved, Row, Sharing, Streaming, Supervision, TextRules};
+pub use resolved::{
+    Hooks, Keeping, Reporting, Resolved, Row, Sharing, Streaming, Supervision, TextRules,
+};
 use settings::Settings;
 use store::Store;
 use value::Pattern;
@@ -46,9 +50,11 @@ pub struct Call<'a> {
     pub flags: Settings,
     /// The environment.
     pub environment: &'a Environment,
+    /// What an earlier call said with which this one goes on: its flags, and its environment.
+    pub earlier: Vec<Settings>,
     /// The command's words; empty where there is none.
     pub command: &'a [OsString],
-    /// Calendar time, to which an outer run's deadline is compared.
+    /// Calendar time at which the run began, to which an outer run's deadline is compared.
     pub now: Timestamp,
     /// A seed for the jitter, should none be set.
     pub random_seed: u64,
@@ -56,8 +62,8 @@ pub struct Call<'a> {
 
 /// What flags, environment and files say, whatever the command is.
 pub struct Sources {
-    flags: Layer,
-    environment: Layer,
+    /// The layers of the call, the strongest first.
+    call: Vec<Layer>,
     files: Vec<File>,
     outer_deadline: Option<Duration>,
     random_seed: u64,
@@ -83,6 +89,19 @@ impl Layered {
         let stores =
             self.stack.layers.iter().filter_map(|layer| layer.settings.budget_store.as_ref());
         stores.flat_map(Store::secrets)
+    }
+
+    /// The named run that this is.
+    #[must_use]
+    pub fn job(&self) -> Option<Name> {
+        self.stack.layers.iter().find_map(|layer| layer.settings.job.clone())
+    }
+
+    /// Whether an unended run of that name is to be forgotten.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        let mut said = self.stack.layers.iter().filter_map(|layer| layer.settings.fresh);
+        said.next().unwrap_or(false)
     }
 
     /// Merges the layers. `mask` is for what users wrote as free text and we show: never numbers or our own words.
@@ -115,9 +134,13 @@ impl Call<'_> {
             )));
         }
         let environment = self.environment.layer()?;
-        let files = read_files(&flags.settings, &environment.settings, self.environment)?;
+        let earlier = self.earlier.into_iter();
+        let earlier =
+            earlier.map(|settings| Layer { settings, rules: None, source: Source::Earlier });
+        let call: Vec<Layer> = [flags, environment].into_iter().chain(earlier).collect();
+        let files = read_files(&call, self.environment)?;
         let outer_deadline = outer_deadline(self.environment, self.now)?;
-        Ok(Sources { flags, environment, files, outer_deadline, random_seed: self.random_seed })
+        Ok(Sources { call, files, outer_deadline, random_seed: self.random_seed })
     }
 }
 
@@ -131,29 +154,28 @@ impl Sources {
             command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
         let words = first_words(&command);
         let tops = self.files.iter().map(|file| &file.top);
-        let chosen = [&self.flags, &self.environment].into_iter().chain(tops);
+        let chosen = self.call.iter().chain(tops);
         let chosen = chosen.filter_map(|layer| layer.settings.policy.as_deref());
         let inherited = self.files.iter().flat_map(File::inherited);
         let presets = presets::needed(&words, chosen.chain(inherited))?;
         let catalogue = Catalogue::new(&presets, &self.files)?;
-        let stack = catalogue.stack(self.flags.clone(), self.environment.clone(), &words)?;
+        let stack = catalogue.stack(self.call.clone(), &words)?;
         let Sources { outer_deadline, random_seed, .. } = *self;
         Ok(Layered { stack, outer_deadline, random_seed })
     }
 }
 
 /// The configuration files that count, the weakest first.
-fn read_files(
-    flags: &Settings,
-    environment: &Settings,
-    variables: &Environment,
-) -> Result<Vec<File>, Error> {
+fn read_files(call: &[Layer], variables: &Environment) -> Result<Vec<File>, Error> {
     // What is said closer to the call wins: a file named by a flag is read though the environment says to read none.
-    let (named, no_config) = match (&flags.config, flags.no_config) {
-        (Some(path), _) => (Some(path), environment.no_config == Some(true)),
-        (None, Some(true)) => (None, true),
-        (None, _) => (environment.config.as_ref(), environment.no_config == Some(true)),
-    };
+    let (mut named, mut no_config) = (None, None);
+    for Layer { settings, .. } in call {
+        if no_config != Some(true) {
+            named = named.or(settings.config.as_ref());
+        }
+        no_config = no_config.or(settings.no_config);
+    }
+    let no_config = no_config == Some(true);
     let mut files = Vec::new();
     if !no_config {
         files.extend(File::read(Path::new("/etc/retryrun/config.toml"))?);

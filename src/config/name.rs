@@ -3,9 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::Serialize;
+
+use crate::engine::keyword::scalars;
+
 /// A name: 1 to 100 of letters, digits, `.`, `_` and `-`, not beginning with `.` or `-`. So it is one component of a path, and
 /// no option.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Name(String);
 
 /// What a name may be, in words.
@@ -41,6 +45,8 @@ impl fmt::Display for Name {
         f.write_str(&self.0)
     }
 }
+
+scalars!(Name);
 
 #[cfg(test)]
 mod tests {

@@ -183,7 +183,7 @@ mod tests {
             for entry in table.layer.rules.iter().flatten() {
                 let (rule, _) = entry.rule().expect("one of the three");
                 assert!(entry.source.is_some() && rule.reason().is_some(), "{}", rule.text());
-                if let Err(error) = crate::config::settings::check_rule(rule) {
+                if let Err(error) = crate::config::argument::check_rule(rule) {
                     panic!("{}: {error}", preset.name);
                 }
             }

@@ -8,14 +8,15 @@ use serde_json::Value;
 
 use super::catalogue::{Chosen, Stack};
 use super::layer::{Layer, Place, Source};
+use super::name::Name;
 use super::report::{Report, ReportWhen};
 use super::resolved::{
-    Hooks, Reporting, Resolved, Row, Sharing, Streaming, Supervision, TextRules,
+    Hooks, Keeping, Reporting, Resolved, Row, Sharing, Streaming, Supervision, TextRules,
 };
 use super::settings::Settings;
 use super::value::{
-    CiChoice, Color, DelayFrom, HistoryWhen, Live, LogFormat, Multiplier, Pattern, ProcessGroup,
-    Seconds, Seed, Size, StdinMode, StdoutMode,
+    CiChoice, Color, Count, DelayFrom, HistoryWhen, Live, LogFormat, Multiplier, Pattern,
+    ProcessGroup, Seconds, Seed, Size, StdinMode, StdoutMode,
 };
 use super::verbosity::Verbosity;
 use crate::engine::backoff::{Backoff, Jitter, Shape, Waits};
@@ -111,7 +112,9 @@ pub(super) fn resolve(
         live: resolver.value("live", |settings| settings.live, Live::Auto),
         ci: resolver.value("ci", |settings| settings.ci, CiChoice::Auto),
     };
+    let keeping = resolver.keeping();
     Resolved {
+        keeping,
         text_rules: text_rules(stack, &policy.rules),
         policy,
         supervision,
@@ -243,6 +246,18 @@ impl Resolver<'_> {
         self.masked_row("budget_store", store.as_ref(), origin.clone(), mask);
         let strict = self.value("budget_strict", |settings| settings.budget_strict, false);
         Sharing { budget, store: store.map(|store| (store, origin)), strict }
+    }
+
+    fn keeping(&mut self) -> Keeping {
+        let (job, origin) = self.said("job", |settings| settings.job.clone());
+        let text = job.as_ref().map_or(String::new(), Name::to_string);
+        self.row("job", &job, none_if_empty(text), origin);
+        self.value("fresh", |settings| settings.fresh, false);
+        Keeping {
+            job,
+            runs: self.value("keep_runs", |settings| settings.keep_runs, Count(100)).0,
+            time: self.value("keep_for", |settings| settings.keep_for, seconds(30 * 86_400)).0,
+        }
     }
 
     fn reports(&mut self, mask: &dyn Fn(&str) -> String) -> Vec<Report> {

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::budget::Budget;
+use super::name::Name;
 use super::report::{Report, ReportWhen};
 use super::store::Store;
 use super::value::{
@@ -28,6 +29,8 @@ pub struct Resolved {
     pub streaming: Streaming,
     /// How we report.
     pub reporting: Reporting,
+    /// What is kept of named runs.
+    pub keeping: Keeping,
     /// Every setting in effect, for people.
     pub rows: Vec<Row>,
     /// What the chosen policy says of itself.
@@ -129,6 +132,17 @@ pub struct Reporting {
     pub live: Live,
     /// Which CI system is spoken to.
     pub ci: CiChoice,
+}
+
+/// What is kept of named runs.
+#[derive(Clone, Debug)]
+pub struct Keeping {
+    /// The name of this one.
+    pub job: Option<Name>,
+    /// How many ended ones are kept.
+    pub runs: u64,
+    /// How long.
+    pub time: Duration,
 }
 
 /// A setting in effect.

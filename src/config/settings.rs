@@ -6,24 +6,23 @@
 use std::path::PathBuf;
 
 use clap::ValueHint;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Deserialize;
 
+use super::argument::{checked_rule, word};
 use super::budget::Budget;
+use super::name::Name;
 use super::report::{Report, ReportWhen};
 use super::store::Store;
 use super::value::{
-    CiChoice, Color, DelayFrom, Delays, HistoryWhen, Live, LogFormat, Multiplier, Otherwise,
+    CiChoice, Color, Count, DelayFrom, Delays, HistoryWhen, Live, LogFormat, Multiplier, Otherwise,
     Pattern, ProcessGroup, Seconds, Seed, Size, StdinMode, StdoutMode,
 };
 use super::verbosity::Verbosity;
 use crate::engine::backoff::{Jitter, Shape};
 use crate::engine::classify::Rule;
 use crate::engine::exit::ExitCode;
-use crate::engine::keyword::Keyword;
 use crate::engine::policy::{Attempts, Consecutive, Leftovers, Retries};
 use crate::engine::signal::Signal;
-use crate::patterns;
 
 /// What one layer says.
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
@@ -394,6 +393,29 @@ pub struct Settings {
     #[arg(long, value_name = "DUR", help_heading = HOOKS, hide_short_help = true)]
     pub hook_timeout: Option<Seconds>,
 
+    /// Keep the run's state under a name
+    ///
+    /// So that it survives retryrun: if the last run of that name did not end, this one goes on from its count and its wait, with its
+    /// options where none are given now. Two at once are refused. A name is 1 to 100 of letters, digits, ., _ and -, not beginning with . or
+    /// -.
+    #[arg(long, value_name = "NAME", help_heading = NAMED_RUNS, hide_short_help = true)]
+    pub job: Option<Name>,
+
+    /// With --job, forget an unended run
+    #[arg(
+        long, help_heading = NAMED_RUNS, hide_short_help = true,
+        num_args = 0, default_missing_value = "true",
+    )]
+    pub fresh: Option<bool>,
+
+    /// How many ended runs are kept, in all [default: 100]
+    #[arg(long, value_name = "N", help_heading = NAMED_RUNS, hide_short_help = true)]
+    pub keep_runs: Option<Count>,
+
+    /// How long an ended run is kept [default: 30d]
+    #[arg(long, value_name = "DUR", help_heading = NAMED_RUNS, hide_short_help = true)]
+    pub keep_for: Option<Seconds>,
+
     /// What becomes of processes left behind [default: auto]
     ///
     /// auto ends, before the next attempt, what an attempt left behind in its session; what went to a session of its own, such as
@@ -455,38 +477,16 @@ const BACKOFF: &str = "Backoff";
 const CLASSIFICATION: &str = "Classification";
 const BUDGET: &str = "Budget";
 const HOOKS: &str = "Hooks";
+pub(crate) const NAMED_RUNS: &str = "Named runs";
 const SUPERVISION: &str = "Supervision";
 const STREAMS: &str = "Streams";
 pub(crate) const REPORTS: &str = "Reports";
 const EXIT_STATUS: &str = "Exit status";
 const CONFIGURATION: &str = "Configuration";
 
-/// Takes a rule whose regular expressions are some.
-fn checked_rule(text: &str) -> Result<Rule, String> {
-    let rule: Rule = text.parse()?;
-    check_rule(&rule)?;
-    Ok(rule)
-}
-
-/// Whether what a rule looks for can be searched for.
-///
-/// # Errors
-/// Which of its regular expressions cannot be, and why.
-pub fn check_rule(rule: &Rule) -> Result<(), String> {
-    rule.patterns().try_for_each(patterns::check)
-}
-
 impl Settings {
     /// All rules of the three lists.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         [&self.success_on, &self.stop_on, &self.retry_on].into_iter().flatten().flatten()
     }
-}
-
-/// Takes one of the names of an enumeration.
-fn word<T>() -> impl TypedValueParser<Value = T>
-where
-    T: Keyword + Clone + Send + Sync + 'static,
-{
-    PossibleValuesParser::new(T::NAMES).try_map(|word| word.parse::<T>())
 }

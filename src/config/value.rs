@@ -189,6 +189,7 @@ keywords! {
 scalars!(
     DelayFrom,
     Size,
+    Count,
     Retries,
     Attempts,
     Consecutive,
@@ -283,6 +284,26 @@ impl FromStr for Multiplier {
 }
 
 impl fmt::Display for Multiplier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Count(pub u64);
+
+impl FromStr for Count {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Count, String> {
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+        let count = text.parse().ok().filter(|_| is_plain);
+        count.map(Count).ok_or_else(|| "expected a whole number, 0 or more".into())
+    }
+}
+
+impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::waiting::next_request;
 use super::{Driver, STOP_SIGNALS};
 use crate::child::Trouble;
 use crate::engine::event::{Closing, Event, Outcome, Record};
@@ -10,6 +11,7 @@ use crate::engine::exit::Exit;
 use crate::engine::signal::Signal;
 use crate::facts;
 use crate::hook::Kind;
+use crate::jobs::control::Request;
 use crate::leftovers::Leftovers;
 use crate::unix::output::Output;
 use crate::unix::signals::{Received, let_the_second_kill};
@@ -89,6 +91,9 @@ impl Driver {
                         signal => self.hooks.pass_on(signal),
                     }
                 }
+                request = next_request(self.control.as_ref()) => if request == Request::Stop {
+                    self.hooks.end_awaited(Signal::TERM);
+                },
                 ended = self.hooks.next_end() => drop(self.hook_ended(ended)),
             }
         }
@@ -128,6 +133,13 @@ impl Driver {
                             if told.replace(signal).is_some() {
                                 return Exit::Signal(signal);
                             }
+                            self.alarm.set(LAST_REPORT);
+                        }
+                    }
+                    // As if by SIGTERM.
+                    request = next_request(self.control.as_ref()), if told.is_none() => {
+                        if request == Request::Stop {
+                            told = Some(Signal::TERM);
                             self.alarm.set(LAST_REPORT);
                         }
                     }

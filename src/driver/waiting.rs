@@ -4,9 +4,11 @@ use std::future::pending;
 use std::time::Duration;
 
 use crate::child::{Child, Report};
+use crate::command::Command;
 use crate::engine::Why;
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
+use crate::jobs::control::{Control, Request};
 use crate::leftovers::Leftovers;
 use crate::streams::Streams;
 use crate::unix::clock::Alarm;
@@ -30,6 +32,18 @@ pub(super) async fn next_report(
 ) -> Result<Report, SpawnError> {
     match child {
         Some(child) => child.report(streams, tree).await,
+        None => pending().await,
+    }
+}
+
+/// Where a named run hears what is asked of it; none where the file system has no sockets.
+pub(super) fn control(command: &Command) -> Option<Control> {
+    command.job.as_ref().and_then(|folder| Control::open(folder).ok())
+}
+
+pub(super) async fn next_request(control: Option<&Control>) -> Request {
+    match control {
+        Some(control) => control.next().await,
         None => pending().await,
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::ExitStatus;
+pub use super::ending::{EndedBy, Ending, SpawnErrorKind};
 use super::history::History;
 use super::keyword::keywords;
 use super::signal::Signal;
@@ -72,6 +72,7 @@ impl<'a> Closing<'a> {
         let signal = match &record.event {
             Event::RunStopped(stopped) => stopped.signal,
             Event::RunStarted(_)
+            | Event::RunResumed(_)
             | Event::AttemptStarted(_)
             | Event::AttemptCut(_)
             | Event::AttemptEnded(_)
@@ -89,6 +90,8 @@ impl<'a> Closing<'a> {
 pub enum Event {
     /// The run began: always the first event.
     RunStarted(Box<RunStarted>),
+    /// A new process goes on with the run, whose former one died.
+    RunResumed(Box<RunResumed>),
     /// An attempt began.
     AttemptStarted(AttemptStarted),
     /// We began to end an attempt.
@@ -107,6 +110,9 @@ pub enum Event {
 pub struct RunStarted {
     /// Names this run among all others.
     pub run_id: String,
+    /// The name under which its state is kept.
+    #[serde(default)]
+    pub job: Option<String>,
     /// The command and its arguments.
     pub command: Vec<String>,
     /// The folder in which it runs.
@@ -121,6 +127,28 @@ pub struct RunStarted {
     pub policy: PolicySummary,
     /// The limit on retries; null is none.
     pub max_retries: Option<u64>,
+}
+
+/// A new process goes on with the run. Its facts are in the place of the former one's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct RunResumed {
+    /// The command and its arguments.
+    pub command: Vec<String>,
+    /// The folder in which it runs.
+    pub cwd: Option<String>,
+    /// The machine's name.
+    pub host: String,
+    /// Our process id.
+    pub pid: u32,
+    /// Our version.
+    pub version: String,
+    /// The policy in effect.
+    pub policy: PolicySummary,
+    /// The limit on retries; null is none.
+    pub max_retries: Option<u64>,
+    /// What differs from before: `command`, `cwd`, `policy`.
+    pub changed: Vec<String>,
 }
 
 /// The policy as the history shows it. Durations are seconds.
@@ -300,28 +328,6 @@ keywords! {
 }
 
 keywords! {
-    /// What ended an attempt.
-    EndedBy {
-        /// It exited by itself.
-        Exit = "exit",
-        /// A signal that is none of ours killed it.
-        Signal = "signal",
-        /// Its limit.
-        Timeout = "timeout",
-        /// The limit on its silence.
-        IdleTimeout = "idle-timeout",
-        /// The limit on the run.
-        Deadline = "deadline",
-        /// Somebody stopped the run.
-        Stop = "stop",
-        /// It never began.
-        SpawnError = "spawn-error",
-        /// We died before it ended.
-        Lost = "lost",
-    }
-}
-
-keywords! {
     /// Why an attempt began.
     Trigger {
         /// The run's first.
@@ -346,85 +352,6 @@ keywords! {
         Transient = "transient",
         /// A failure that will not pass.
         Permanent = "permanent",
-    }
-}
-
-keywords! {
-    /// Why a command could not be started.
-    SpawnErrorKind {
-        /// There is no such command.
-        NotFound = "not-found",
-        /// There is, but it cannot be executed.
-        NotExecutable = "not-executable",
-        /// The system lacks what it takes just now.
-        Resources = "resources",
-    }
-}
-
-/// How an attempt ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Ending {
-    /// What ended it.
-    pub ended_by: EndedBy,
-    /// The exit code that it left, 0 to 255.
-    pub exit_code: Option<i32>,
-    /// The signal that it died of.
-    #[cfg_attr(test, schemars(with = "Option<String>"))]
-    pub signal: Option<Signal>,
-    /// Whether it left a core dump.
-    pub core_dumped: bool,
-    /// Why it could not be started, as a sentence.
-    pub error: Option<String>,
-    /// Why it could not be started.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error_kind: Option<SpawnErrorKind>,
-}
-
-impl EndedBy {
-    /// Whether rules are asked about it: we know how the command ended, or why it did not run.
-    #[must_use]
-    pub fn is_judged(self) -> bool {
-        match self {
-            EndedBy::Stop | EndedBy::Lost => false,
-            EndedBy::Exit
-            | EndedBy::Signal
-            | EndedBy::Timeout
-            | EndedBy::IdleTimeout
-            | EndedBy::Deadline
-            | EndedBy::SpawnError => true,
-        }
-    }
-
-    /// Whether it was our doing.
-    #[must_use]
-    pub fn is_ours(self) -> bool {
-        match self {
-            EndedBy::Timeout | EndedBy::IdleTimeout | EndedBy::Deadline | EndedBy::Stop => true,
-            EndedBy::Exit | EndedBy::Signal | EndedBy::SpawnError | EndedBy::Lost => false,
-        }
-    }
-}
-
-impl Ending {
-    /// The ending of a process, which a limit may have cut.
-    #[must_use]
-    pub fn of(status: ExitStatus, cut: Option<EndedBy>) -> Ending {
-        let (by, exit_code, signal, core_dumped) = match status {
-            ExitStatus::Code(code) => (EndedBy::Exit, Some(code), None, false),
-            ExitStatus::Signal { signal, core_dumped } => {
-                (EndedBy::Signal, None, Some(signal), core_dumped)
-            }
-        };
-        let ended_by = cut.unwrap_or(by);
-        Ending { ended_by, exit_code, signal, core_dumped, error: None, error_kind: None }
-    }
-
-    /// An ending of which nothing is known but what went wrong.
-    #[must_use]
-    pub fn failed(ended_by: EndedBy, error: String, error_kind: Option<SpawnErrorKind>) -> Ending {
-        let error = Some(error);
-        Ending { ended_by, exit_code: None, signal: None, core_dumped: false, error, error_kind }
     }
 }
 

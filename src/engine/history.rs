@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{
     AttemptEnded, AttemptStarted, EndedBy, Event, Outcome, PolicySummary, Record, RetryPlanned,
-    RunStarted, RunStopped, Trigger, Verdict,
+    RunResumed, RunStarted, RunStopped, Trigger, Verdict,
 };
 use super::signal::Signal;
 use super::time::{Timestamp, human_measured, optional_seconds, seconds, to_micros};
@@ -164,7 +164,7 @@ impl History {
         History {
             schema: SCHEMA.to_owned(),
             run_id: run.run_id,
-            job: None,
+            job: run.job,
             command: run.command,
             cwd: run.cwd,
             host: run.host,
@@ -209,6 +209,7 @@ impl History {
         match &record.event {
             // Only the first event of a run, and already in it.
             Event::RunStarted(_) | Event::AttemptCut(_) => {}
+            Event::RunResumed(event) => self.run_resumed(event),
             Event::AttemptStarted(event) => self.attempt_started(record, event),
             Event::AttemptEnded(event) => self.attempt_ended(event),
             Event::RetryPlanned(event) => self.retry_planned(event),
@@ -244,14 +245,26 @@ impl History {
     /// The same, as seen from an attempt that is about to begin.
     #[must_use]
     pub fn max_attempts_with_next(&self, trigger: Trigger) -> Option<u64> {
-        let is_extra = trigger == Trigger::Manual && self.successes == 0;
+        let is_extra = trigger == Trigger::Manual && self.has_failed() && self.successes == 0;
         let more = if is_extra { self.policy.consecutive.max(1) } else { 0 };
         Some(self.max_attempts()?.saturating_add(more))
     }
 
+    fn run_resumed(&mut self, event: &RunResumed) {
+        self.command.clone_from(&event.command);
+        self.cwd.clone_from(&event.cwd);
+        self.host.clone_from(&event.host);
+        self.version.clone_from(&event.version);
+        self.policy.clone_from(&event.policy);
+        self.pid = event.pid;
+        self.max_retries = event.max_retries;
+    }
+
     fn attempt_started(&mut self, record: &Record, event: &AttemptStarted) {
         self.waited = to_micros(self.waited.saturating_add(event.waited));
-        if event.trigger == Trigger::Retry {
+        let goes_on_after_a_failure =
+            event.trigger == Trigger::Resumed && self.has_failed() && self.successes == 0;
+        if event.trigger == Trigger::Retry || goes_on_after_a_failure {
             self.retry_count += 1;
             self.retries_used += 1;
             self.rule_retries += 1;

@@ -8,6 +8,7 @@
 pub mod attempt;
 pub mod backoff;
 pub mod classify;
+pub mod ending;
 pub mod event;
 pub mod exit;
 pub mod history;
@@ -16,6 +17,7 @@ pub mod keyword;
 pub mod next;
 pub mod output;
 pub mod policy;
+pub mod resume;
 pub mod rule;
 pub mod run;
 pub mod signal;

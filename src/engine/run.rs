@@ -3,6 +3,7 @@
 //! How one attempt is brought to its end is `attempt`'s.
 
 mod asked;
+mod resumed;
 mod token;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use super::history::History;
 use super::judged::{Judged, Remains};
 use super::next::{Next, Standing};
 use super::policy::{Leftovers, Policy};
+use super::resume::Stood;
 use super::signal::Signal;
 use super::state::{Planned, State, Wait};
 use super::time::{Time, Timestamp, to_micros};
@@ -32,6 +34,10 @@ pub struct Run {
     policy: Policy,
     identity: RunStarted,
     history: History,
+    /// Where a former process left the run, until it is gone on with.
+    stood: Option<Stood>,
+    /// What begins the first attempt.
+    first: Trigger,
     state: State,
     now: Time,
     last: Option<Ending>,
@@ -52,6 +58,8 @@ impl Run {
     pub fn new(policy: Policy, identity: RunStarted, started_at: Timestamp) -> Run {
         Run {
             history: History::new(started_at, identity.clone()),
+            stood: None,
+            first: Trigger::First,
             policy,
             identity,
             state: State::Ready,
@@ -64,6 +72,12 @@ impl Run {
             refusal: None,
             failure: None,
         }
+    }
+
+    /// The same run, begun by hand.
+    #[must_use]
+    pub fn by_hand(self) -> Run {
+        Run { first: Trigger::Manual, ..self }
     }
 
     /// Takes one input at a moment, and answers what is to be done, in order.
@@ -145,8 +159,11 @@ impl Run {
         if !matches!(self.state, State::Ready) {
             return;
         }
+        if let Some(stood) = self.stood.take() {
+            return self.go_on_from(stood, actions);
+        }
         self.tell(Event::RunStarted(Box::new(self.identity.clone())), actions);
-        self.start(Trigger::First, Duration::ZERO, actions);
+        self.start(self.first, Duration::ZERO, actions);
     }
 
     /// Goes on to the next attempt, first with what the user wants done before it.

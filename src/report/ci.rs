@@ -121,6 +121,7 @@ impl<W: io::Write + Send + 'static> Sink for Ci<W> {
             Event::AttemptEnded(event) => self.end_group(event.attempt, record.at, history),
             Event::RunStopped(event) => self.run_stopped(event, history)?,
             Event::RunStarted(_)
+            | Event::RunResumed(_)
             | Event::AttemptStarted(_)
             | Event::AttemptCut(_)
             | Event::RetryPlanned(_) => {}

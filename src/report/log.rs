@@ -22,7 +22,7 @@ use super::Sink;
 use super::text::{command_line, harmless};
 use crate::engine::event::{
     AttemptCut, AttemptEnded, AttemptStarted, EndedBy, Event, Outcome, Record, RetryPlanned,
-    RunStarted, RunStopped, Verdict,
+    RunResumed, RunStarted, RunStopped, Verdict,
 };
 use crate::engine::history::History;
 use crate::engine::signal::Signal;
@@ -83,6 +83,25 @@ impl<W: io::Write + Send + 'static> Log<W> {
             tracing::debug!(
                 at = %record.at, event = "run_started", run_id = id, command, policy,
                 "run {id} of {command}, policy {policy}"
+            );
+        });
+    }
+
+    fn run_resumed(&mut self, record: &Record, event: &RunResumed, history: &History) {
+        let id = history.run_id.as_str();
+        let attempts = match history.last_number() {
+            1 => "1 attempt".to_owned(),
+            count => format!("{count} attempts"),
+        };
+        let changed = match event.changed.as_slice() {
+            [] => String::new(),
+            changed => format!("; changed: {}", changed.join(", ")),
+        };
+        self.say(Level::WARN, || {
+            tracing::warn!(
+                at = %record.at, event = "run_resumed", run_id = id, attempts = history.last_number(),
+                changed = event.changed.join(","),
+                "goes on with run {id} of {} after {attempts}{changed}", history.started_at
             );
         });
     }
@@ -234,6 +253,10 @@ impl<W: io::Write + Send + 'static> Sink for Log<W> {
             Event::RunStarted(event) => {
                 self.run_id.clone_from(&event.run_id);
                 self.run_started(record, event);
+            }
+            Event::RunResumed(event) => {
+                self.run_id.clone_from(&history.run_id);
+                self.run_resumed(record, event, history);
             }
             Event::AttemptStarted(event) => self.attempt_started(record, event, history),
             Event::AttemptCut(event) => self.attempt_cut(record, event, history),

@@ -126,14 +126,37 @@ fn offset(row: &Row<'_>) -> String {
     format!("+{}", human(row.start))
 }
 
+/// A run as a drawing for a terminal, with its outcome and its command.
+#[must_use]
+pub fn on_a_terminal(history: &History) -> String {
+    let mut page = String::new();
+    say!(page, "{}: {}", headline::outcome(history), harmless(&headline::sentence(history)));
+    say!(page, "{}\n", harmless(&command_line(&history.command)));
+    let timeline = Timeline::of(history);
+    if !timeline.rows.is_empty() {
+        draw(&mut page, &timeline, history);
+    }
+    page
+}
+
 fn timeline(page: &mut String, history: &History) {
     let timeline = Timeline::of(history);
     if timeline.rows.is_empty() {
         return;
     }
+    say!(page, "```text");
+    draw(page, &timeline, history);
+    say!(page, "```\n");
+    say!(
+        page,
+        "`#` attempt · `!` attempt too short to be drawn to scale · `.` wait{}\n",
+        legend(&timeline)
+    );
+}
+
+fn draw(page: &mut String, timeline: &Timeline<'_>, history: &History) {
     let width = history.last_number().to_string().len().max(2);
     let end = human(timeline.length);
-    say!(page, "```text");
     say!(page, "{:width$} 0s{end:>rest$}", "", rest = BAR);
     for rows in timeline.lines() {
         let label = match rows.first().map(|row| row.what) {
@@ -141,14 +164,8 @@ fn timeline(page: &mut String, history: &History) {
             Some(What::Omitted { .. } | What::Wait { .. }) | None => "…".to_owned(),
         };
         let beside = rows.iter().map(beside).collect::<Vec<_>>().join(", ");
-        say!(page, "{label:>width$} |{}| {}", bar(&timeline, rows), cut(&beside, BESIDE));
+        say!(page, "{label:>width$} |{}| {}", bar(timeline, rows), cut(&beside, BESIDE));
     }
-    say!(page, "```\n");
-    say!(
-        page,
-        "`#` attempt · `!` attempt too short to be drawn to scale · `.` wait{}\n",
-        legend(&timeline)
-    );
 }
 
 /// What else is drawn, where it is.

@@ -111,12 +111,30 @@ struct Report {
     /// How users know it.
     name: String,
     sink: Box<dyn Sink>,
+    /// What becomes of it when it cannot be written.
+    on_failure: OnFailure,
+}
+
+/// What becomes of a report that cannot be written; it is said in any case.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OnFailure {
+    /// It is closed.
+    Close,
+    /// It is tried again.
+    TryAgain,
+    /// It is tried again, and it has been said that it cannot be written.
+    TryAgainInSilence,
 }
 
 impl Sinks {
     /// Adds a report by the name by which users know it.
     pub fn add_report(&mut self, name: String, sink: Box<dyn Sink>) {
-        self.reports.push(Report { name, sink });
+        self.reports.push(Report { name, sink, on_failure: OnFailure::Close });
+    }
+
+    /// Adds one that is told all, also after something of it could not be written.
+    pub fn add_lasting_report(&mut self, name: String, sink: Box<dyn Sink>) {
+        self.reports.push(Report { name, sink, on_failure: OnFailure::TryAgain });
     }
 
     /// Adds what is written to stderr.
@@ -131,18 +149,26 @@ impl Sinks {
         self.say(record, history);
     }
 
-    /// Tells the reports. One that fails is closed, which is said once, and never stops the run or another one.
+    /// Tells the reports. One that fails is said once, and never stops the run or another one.
     pub fn write_reports(&mut self, record: &Record, history: &History) {
+        self.report(|sink| sink.tell(record, history));
+    }
+
+    fn report(&mut self, mut tell: impl FnMut(&mut dyn Sink) -> io::Result<()>) {
         let mut failures = Vec::new();
-        self.reports.retain_mut(|report| match report.sink.tell(record, history) {
+        self.reports.retain_mut(|report| match tell(&mut *report.sink) {
             Ok(()) => true,
             Err(error) => {
-                failures.push((report.name.clone(), error));
-                false
+                if report.on_failure != OnFailure::TryAgainInSilence {
+                    failures.push((report.name.clone(), error));
+                }
+                let stays = report.on_failure != OnFailure::Close;
+                report.on_failure = OnFailure::TryAgainInSilence;
+                stays
             }
         });
         for (name, error) in failures {
-            self.warn(&format!("cannot write the report {name}: {}", reason(&error)));
+            self.warn(&format!("cannot write {name}: {}", reason(&error)));
         }
     }
 
@@ -153,6 +179,7 @@ impl Sinks {
 
     /// Says that an attempt is about to start.
     pub fn starting(&mut self, starting: &Starting, history: &History) {
+        self.report(|sink| sink.starting(starting, history));
         self.lines.retain_mut(|sink| sink.starting(starting, history).is_ok());
     }
 

@@ -23,6 +23,7 @@ impl Sample {
     pub fn of(command: &[&str]) -> Sample {
         let run = RunStarted {
             run_id: "01jd7".into(),
+            job: None,
             command: command.iter().map(|&word| word.into()).collect(),
             cwd: Some("/srv".into()),
             host: "ci-7".into(),

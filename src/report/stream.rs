@@ -27,6 +27,7 @@ impl Sink for EventStream {
             }
             Event::RunStopped(_) => self.destination.finish(),
             Event::RunStarted(_)
+            | Event::RunResumed(_)
             | Event::AttemptStarted(_)
             | Event::AttemptCut(_)
             | Event::AttemptEnded(_)

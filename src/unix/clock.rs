@@ -42,22 +42,24 @@ pub fn boot() -> Option<u128> {
 /// Measures a run from its beginning.
 pub struct Clock {
     began: Time,
+    at: Time,
 }
 
 impl Clock {
-    /// A clock that begins now.
+    /// A clock that begins now, or where a run stands that is gone on with.
     #[must_use]
-    pub fn start() -> Clock {
-        Clock { began: read() }
+    pub fn start(at: Time) -> Clock {
+        Clock { began: read(), at }
     }
 
     /// The present moment of the run.
     #[must_use]
     pub fn now(&self) -> Time {
         let now = read();
+        let since = |now: Duration, began: Duration| now.saturating_sub(began);
         Time {
-            active: now.active.saturating_sub(self.began.active),
-            elapsed: now.elapsed.saturating_sub(self.began.elapsed),
+            active: self.at.active.saturating_add(since(now.active, self.began.active)),
+            elapsed: self.at.elapsed.saturating_add(since(now.elapsed, self.began.elapsed)),
         }
     }
 }

@@ -13,6 +13,7 @@ use rustix::net::{
 };
 
 use super::clock::Clock;
+use crate::engine::time::Time;
 
 /// A connection.
 pub struct Link {
@@ -28,7 +29,7 @@ impl Link {
     /// # Errors
     /// There is no such host, or it does not answer.
     pub fn to_host(host: &str, port: u16, within: Duration, limit: Duration) -> io::Result<Link> {
-        let clock = Clock::start();
+        let clock = Clock::start(Time::default());
         let mut refused = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
         for address in (host, port).to_socket_addrs()? {
             let left = within.saturating_sub(clock.now().elapsed);
@@ -52,7 +53,7 @@ impl Link {
     /// # Errors
     /// There is no such socket, or nobody listens.
     pub fn to_socket(path: &Path, limit: Duration) -> io::Result<Link> {
-        let clock = Clock::start();
+        let clock = Clock::start(Time::default());
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         connect(&socket, &SocketAddrUnix::new(path)?)?;

@@ -12,12 +12,14 @@ pub mod limits;
 pub mod line;
 #[cfg(feature = "redis")]
 pub mod link;
+pub mod lock;
 pub mod outlet;
 pub mod output;
 pub mod private;
 pub mod process;
 mod readable;
 pub mod receiver;
+pub mod screen;
 pub mod signals;
 pub mod spawn;
 pub mod start;

@@ -347,8 +347,10 @@ fn a_hook_that_cannot_be_started_is_a_warning() {
     if !rustix::process::geteuid().is_root() {
         return say("skipped: only root can become a user without processes");
     }
-    // A user that nobody else is: the limit counts all processes of the user, and a sleeping attempt is one of two.
-    let script = "cp $R copy; chmod 755 . copy; exec setpriv --reuid=64329 --clear-groups prlimit --nproc=2 \
+    // A user that nobody else is, nor another run of this test: the limit counts all processes of the user, and a sleeping attempt is one
+    // of two.
+    let script = "cp $R copy; chmod 755 . copy; \
+                  exec setpriv --reuid=$((100000 + $$)) --clear-groups prlimit --nproc=2 \
                   ./copy -n1 -d0 --policy none --hook-timeout 5 --on-give-up 'exit 0' --on-retry 'sleep 1000' \
                   --before-attempt 'exit 0' --retry-if 'exit 0' sh -c 'exit 7'";
     let ran = Test::shell(script).run();

@@ -8,7 +8,7 @@ use retryrun::engine::history::Attempt;
 use retryrun::engine::output::Matches;
 use retryrun::engine::signal::Signal;
 use retryrun::engine::time::{Time, human};
-use retryrun::engine::{Action, ExitStatus, Input, Sender, Why};
+use retryrun::engine::{Action, ExitStatus, Input, Run, Sender, Why};
 
 use super::{Command, Happening, Played, Reaction, Script, exited};
 
@@ -62,11 +62,10 @@ enum Next {
 
 impl Stage {
     /// The script before its begin.
-    pub(super) fn new(script: Script) -> Stage {
-        let run = script.run();
+    pub(super) fn new(script: Script, run: Run) -> Stage {
         Stage {
             script,
-            now: Time::default(),
+            now: run.now(),
             running: None,
             swept: None,
             prepared: None,
@@ -85,6 +84,19 @@ impl Stage {
             self.step();
         }
         self.played
+    }
+
+    /// Plays all that happens up to a moment of the elapsed clock.
+    pub(super) fn play_until(mut self, moment: Duration) -> Vec<Record> {
+        self.feed(Input::Begin);
+        let is_early = |stage: &Stage| {
+            let (remaining, _) = stage.upcoming()?;
+            Some(stage.now.elapsed.saturating_add(remaining) <= moment)
+        };
+        while is_early(&self) == Some(true) {
+            self.step();
+        }
+        self.played.records
     }
 
     fn step(&mut self) {
@@ -121,6 +133,11 @@ impl Stage {
     }
 
     fn next(&self) -> (Duration, Next) {
+        self.upcoming().unwrap_or_else(|| panic!("waits forever:\n{}", self.played.transcript))
+    }
+
+    /// None where nothing will ever happen.
+    fn upcoming(&self) -> Option<(Duration, Next)> {
         let command = self.running.as_ref().and_then(|running| running.ends);
         let command = command.map(|(end, _)| end.saturating_sub(self.now.active));
         let happening = self.script.happenings.get(self.happened);
@@ -142,10 +159,7 @@ impl Stage {
             (happening, Next::Happening),
             (wakeup, Next::Wakeup),
         ];
-        all.into_iter()
-            .filter_map(|(remaining, next)| Some((remaining?, next)))
-            .min()
-            .unwrap_or_else(|| panic!("waits forever:\n{}", self.played.transcript))
+        all.into_iter().filter_map(|(remaining, next)| Some((remaining?, next))).min()
     }
 
     fn command_ends(&mut self) {
@@ -286,6 +300,10 @@ impl Stage {
     fn tell(&mut self, record: Record) {
         let text = match &record.event {
             Event::RunStarted(_) => "run started".to_owned(),
+            Event::RunResumed(event) => match event.changed.as_slice() {
+                [] => "run resumed".to_owned(),
+                changed => format!("run resumed, changed: {}", changed.join(", ")),
+            },
             Event::AttemptStarted(event) => format!("attempt {} started", event.attempt),
             Event::AttemptCut(event) => {
                 format!("attempt {} cut: {}", event.attempt, event.ended_by)

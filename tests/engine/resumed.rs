@@ -1,0 +1,356 @@
+//! Going on with a run whose process died, from wherever it stood: with the right count, and the rest of its wait.
+
+use std::time::Duration;
+
+use retryrun::engine::event::{EndedBy, Event, Outcome, Record, Trigger, Verdict};
+use retryrun::engine::exit::Exit;
+use retryrun::engine::history::History;
+use retryrun::engine::policy::Retries;
+use retryrun::engine::resume::{Stood, Unended};
+use retryrun::engine::signal::Signal;
+
+use crate::sim::{Happening, Played, Script, dies, exits, hangs, secs};
+
+/// What a run of the default policy has told when its process dies.
+fn told_until(moment: Duration) -> Vec<Record> {
+    Script::new([exits(7)]).dies_at(moment)
+}
+
+fn triggers(played: &Played) -> Vec<Trigger> {
+    played.history().attempts.iter().map(|attempt| attempt.trigger).collect()
+}
+
+#[test]
+fn before_the_first_attempt() {
+    let mut told = told_until(Duration::ZERO);
+    told.truncate(1);
+    assert_eq!(Unended::of(&told).map(|unended| unended.stood), Some(Stood::Begun));
+    let played = Script::new([exits(7), exits(0)]).go_on(&told, secs(60.0));
+    played.shows(
+        "60.000 run resumed
+         60.000 start 1 (resumed)
+         60.000 attempt 1 started
+         60.100 attempt 1 ended: exit 7, transient (unlisted)
+         60.100 retry 1 in 5s
+         65.100 start 2 (retry)
+         65.100 attempt 2 started
+         65.200 attempt 2 ended: exit 0, success (success)
+         65.200 run stopped: succeeded, status 0
+         succeeded after 2 attempts in 1m 5s",
+    );
+    assert_eq!(played.history().retry_count, 1, "the first attempt is no retry");
+}
+
+#[test]
+fn in_an_attempt() {
+    let told = Script::new([exits(7), hangs()]).dies_at(secs(6.0));
+    let played = Script::new([exits(7), exits(0)]).go_on(&told, secs(8.0));
+    played.shows(
+        "8.000 run resumed
+         8.000 attempt 2 ended: lost, not judged (no reason)
+         8.000 retry 2 in 7.1s
+         15.100 start 3 (resumed)
+         15.100 attempt 3 started
+         15.200 attempt 3 ended: exit 7, transient (unlisted)
+         15.200 retry 3 in 20s
+         35.200 start 4 (retry)
+         35.200 attempt 4 started
+         35.300 attempt 4 ended: exit 0, success (success)
+         35.300 run stopped: succeeded, status 0
+         succeeded after 4 attempts in 35.3s",
+    );
+    let history = played.history();
+    assert_eq!((history.retry_count, history.pid), (3, 5_000));
+    let lost = &history.attempts[1];
+    assert_eq!((lost.ended_by, lost.verdict), (Some(EndedBy::Lost), None));
+    assert_eq!(lost.elapsed, Some(secs(2.9)), "no more than that");
+}
+
+#[test]
+fn in_an_attempt_long_ago() {
+    let told = Script::new([hangs()]).dies_at(secs(6.0));
+    Script::new([exits(0)]).go_on(&told, secs(86_400.0)).shows(
+        "86400.000 run resumed
+         86400.000 attempt 1 ended: lost, not judged (no reason)
+         86400.000 retry 1 in 0s
+         86400.000 start 2 (resumed)
+         86400.000 attempt 2 started
+         86400.100 attempt 2 ended: exit 0, success (success)
+         86400.100 run stopped: succeeded, status 0
+         succeeded after 2 attempts in 1d",
+    );
+}
+
+#[test]
+fn behind_an_attempt() {
+    let mut told = told_until(secs(0.1));
+    assert!(matches!(told.pop(), Some(Record { event: Event::RetryPlanned(_), .. })));
+    Script::new([exits(0)]).go_on(&told, secs(2.1)).shows(
+        "2.100 run resumed
+         2.100 retry 1 in 3s
+         5.100 start 2 (resumed)
+         5.100 attempt 2 started
+         5.200 attempt 2 ended: exit 0, success (success)
+         5.200 run stopped: succeeded, status 0
+         succeeded after 2 attempts in 5.2s",
+    );
+}
+
+#[test]
+fn behind_the_last_attempt() {
+    for (code, stopped) in [(0, "succeeded, status 0"), (7, "exhausted, status 7")] {
+        let mut told = Script::new([exits(code)]).retries(0).play().records;
+        assert!(matches!(told.pop(), Some(Record { event: Event::RunStopped(_), .. })));
+        let played = Script::new([exits(9)]).retries(0).go_on(&told, secs(60.0));
+        let expected = format!("60.000 run resumed\n60.000 run stopped: {stopped}\n");
+        assert!(played.transcript.starts_with(&expected), "{}", played.transcript);
+    }
+}
+
+#[test]
+fn behind_an_attempt_that_was_stopped() {
+    let mut told = Script::new([hangs()]).at(secs(2.0), Happening::Stop).play().records;
+    told.pop();
+    let played = Script::new([exits(0)]).go_on(&told, secs(60.0));
+    assert_eq!((played.history().outcome, played.exit().code()), (Some(Outcome::Stopped), 143));
+}
+
+#[test]
+fn in_a_wait() {
+    Script::new([exits(7), exits(0)]).go_on(&told_until(secs(6.0)), secs(10.0)).shows(
+        "10.000 run resumed
+         15.200 start 3 (resumed)
+         15.200 attempt 3 started
+         15.300 attempt 3 ended: exit 7, transient (unlisted)
+         15.300 retry 3 in 20s
+         35.300 start 4 (retry)
+         35.300 attempt 4 started
+         35.400 attempt 4 ended: exit 0, success (success)
+         35.400 run stopped: succeeded, status 0
+         succeeded after 4 attempts in 35.4s",
+    );
+}
+
+#[test]
+fn the_rest_of_a_wait_is_never_more_than_was_planned_and_never_less_than_nothing() {
+    let told = told_until(secs(6.0));
+    let next_start = |elapsed: f64| {
+        let played = Script::new([exits(0)]).go_on(&told, secs(elapsed));
+        played.history().attempts[2].started_at
+    };
+    let began = told[0].at;
+    // The calendar was set back, to before the wait or even the run began; then the wait goes on from its last known moment.
+    for elapsed in [0.0, 5.0, 5.2, 10.0, 15.1] {
+        assert_eq!(next_start(elapsed), began.plus(secs(15.2)), "{elapsed}");
+    }
+    // Nobody ran it for a while.
+    for elapsed in [15.2, 60.0, 1e6] {
+        assert_eq!(next_start(elapsed), began.plus(secs(elapsed)), "{elapsed}");
+    }
+}
+
+#[test]
+fn the_time_that_was_waited_adds_up() {
+    let played = Script::new([exits(0)]).go_on(&told_until(secs(6.0)), secs(60.0));
+    assert_eq!(played.history().waited, secs(15.0));
+    let told = Script::new([hangs()]).dies_at(secs(1.0));
+    let played = Script::new([exits(0)]).go_on(&told, secs(3.0));
+    assert_eq!(played.history().waited, secs(2.0), "the rest of 5 seconds");
+}
+
+#[test]
+fn the_limit_is_used_up_by_a_lost_attempt() {
+    let told = Script::new([exits(7), hangs()]).retries(1).dies_at(secs(6.0));
+    Script::new([exits(0)]).retries(1).go_on(&told, secs(60.0)).shows(
+        "60.000 run resumed
+         60.000 attempt 2 ended: lost, not judged (no reason)
+         60.000 run stopped: exhausted, status 125
+         gave up after 2 attempts in 1m: lost",
+    );
+}
+
+#[test]
+fn a_run_that_is_killed_again_and_again_ends() {
+    let mut told = Script::new([hangs()]).dies_at(secs(1.0));
+    let mut deaths = 1;
+    loop {
+        let elapsed = secs(100.0 * f64::from(deaths));
+        let played = Script::new([exits(0)]).go_on(&told, elapsed);
+        if played.history().outcome == Some(Outcome::Exhausted) {
+            assert_eq!((deaths, played.history().last_number()), (4, 4), "the limit is 3 retries");
+            return;
+        }
+        let is_start = |record: &Record| matches!(record.event, Event::AttemptStarted(_));
+        let start = played.records.iter().position(is_start).expect("it goes on");
+        told.extend(played.records.into_iter().take(start + 1));
+        deaths += 1;
+    }
+}
+
+#[test]
+fn an_attempt_by_hand_that_is_lost_does_not_count() {
+    let script = Script::new([exits(7), hangs()]).retries(1);
+    let told = script.at(secs(1.0), Happening::RetryNow).dies_at(secs(2.0));
+    let played = Script::new([exits(7)]).retries(1).go_on(&told, secs(60.0));
+    assert_eq!(triggers(&played), [Trigger::First, Trigger::Manual, Trigger::Resumed]);
+    assert_eq!(played.history().retry_count, 1);
+    assert_eq!(played.history().outcome, Some(Outcome::Exhausted));
+}
+
+#[test]
+fn an_attempt_by_hand_ends_the_rest_of_a_wait() {
+    let script = Script::new([exits(7)]).retries(2).at(secs(11.0), Happening::RetryNow);
+    let played = script.go_on(&told_until(secs(6.0)), secs(10.0));
+    let expected = [Trigger::First, Trigger::Retry, Trigger::Manual, Trigger::Retry];
+    assert_eq!(triggers(&played), expected);
+    assert_eq!(played.history().retry_count, 2);
+}
+
+#[test]
+fn a_stop_in_the_rest_of_a_wait_has_the_status_of_the_last_attempt() {
+    let go_on = |command| {
+        let told = Script::new([command]).dies_at(secs(2.0));
+        Script::new([exits(0)]).at(secs(4.0), Happening::Stop).go_on(&told, secs(3.0))
+    };
+    let played = go_on(exits(7));
+    assert_eq!((played.history().outcome, played.exit()), (Some(Outcome::Stopped), Exit::Code(7)));
+    assert_eq!(go_on(dies(Signal::KILL)).exit(), Exit::Signal(Signal::KILL));
+    // Nobody knows which status a lost one has.
+    let told = Script::new([hangs()]).dies_at(secs(2.0));
+    let played = Script::new([exits(0)]).at(secs(4.0), Happening::Stop).go_on(&told, secs(3.0));
+    assert_eq!(played.exit(), Exit::Code(125));
+}
+
+#[test]
+fn the_deadline_is_that_of_the_whole_run() {
+    let told = || Script::new([exits(7), hangs()]).deadline(secs(12.0)).dies_at(secs(6.0));
+    let go_on = |elapsed| Script::new([hangs()]).deadline(secs(12.0)).go_on(&told(), elapsed);
+    go_on(secs(7.0)).shows(
+        "7.000 run resumed
+         7.000 attempt 2 ended: lost, not judged (no reason)
+         7.000 run stopped: deadline, status 125
+         gave up after 2 attempts in 7.0s: out of time, lost",
+    );
+    let told = Script::new([exits(7)]).deadline(secs(12.0)).dies_at(secs(2.0));
+    Script::new([hangs()]).deadline(secs(12.0)).go_on(&told, secs(7.0)).shows(
+        "7.000 run resumed
+         7.000 start 2 (resumed)
+         7.000 attempt 2 started
+         12.000 attempt 2 cut: deadline
+         12.000 kill SIGTERM
+         12.000 attempt 2 ended: ended at the deadline, transient (timeout)
+         12.000 run stopped: deadline, status 124
+         gave up after 2 attempts in 12.0s: out of time, ended at the deadline (timeout)",
+    );
+    Script::new([hangs()]).deadline(secs(12.0)).go_on(&told, secs(60.0)).shows(
+        "60.000 run resumed
+         60.000 run stopped: deadline, status 7
+         gave up after 1 attempt in 1m: out of time, exit 7 (unlisted)",
+    );
+}
+
+#[test]
+fn a_wait_that_the_policy_of_now_does_not_allow_is_not_gone_on_with() {
+    let told = told_until(secs(6.0));
+    let stopped = |script: Script| {
+        let played = script.go_on(&told, secs(7.0));
+        let history = played.history();
+        (history.outcome, history.elapsed, played.exit(), history.waited)
+    };
+    let new = || Script::new([exits(0)]);
+    let late = stopped(new().deadline(secs(15.0)));
+    let at_once = secs(7.0);
+    assert_eq!(late, (Some(Outcome::Deadline), at_once, Exit::Code(7), secs(6.8)));
+    let fewer = stopped(new().retries(1));
+    assert_eq!(fewer, (Some(Outcome::Exhausted), at_once, Exit::Code(7), secs(6.8)));
+    let enough = stopped(new().retries(2));
+    assert_eq!(enough.0, Some(Outcome::Succeeded));
+    let more = Script::new([exits(7)]).policy(|policy| policy.retries = Retries::Limited(9));
+    assert_eq!(more.go_on(&told, secs(7.0)).history().retry_count, 9);
+}
+
+#[test]
+fn successes_in_a_row_go_on_being_counted() {
+    let steady = |command| {
+        Script::new([command]).policy(|policy| {
+            policy.consecutive = 3;
+        })
+    };
+    let told = steady(exits(0)).dies_at(secs(6.0));
+    let played = steady(exits(0)).go_on(&told, secs(7.0));
+    assert_eq!(triggers(&played), [Trigger::First, Trigger::Consecutive, Trigger::Resumed]);
+    assert_eq!((played.history().retry_count, played.history().flaky), (0, false));
+    // A lost one breaks the row.
+    let told = Script::new([exits(0), hangs()]).policy(|policy| policy.consecutive = 3);
+    let played = steady(exits(0)).go_on(&told.dies_at(secs(6.0)), secs(60.0));
+    assert_eq!((played.history().last_number(), played.history().retry_count), (5, 1));
+    assert!(played.history().flaky);
+    // Fewer are enough now.
+    let told = steady(exits(0)).dies_at(secs(6.0));
+    let played = Script::new([exits(7)]).go_on(&told, secs(7.0));
+    assert_eq!(
+        (played.history().outcome, played.exit()),
+        (Some(Outcome::Succeeded), Exit::Code(0))
+    );
+}
+
+#[test]
+fn only_an_attempt_that_was_seen_to_be_healthy_sets_the_count_to_zero() {
+    let healthy = |command| {
+        Script::new([command]).policy(|policy| policy.healthy_after = Some(secs(50.0))).retries(1)
+    };
+    let told = healthy(exits(7).after(secs(60.0))).dies_at(secs(62.0));
+    let played = healthy(exits(7)).go_on(&told, secs(63.0));
+    assert_eq!(played.history().retry_count, 1);
+    let mut told = healthy(exits(7).after(secs(60.0))).dies_at(secs(60.0 + 5.0 + 60.0));
+    told.pop();
+    let played = healthy(exits(7)).go_on(&told, secs(126.0));
+    assert_eq!(played.history().retry_count, 2, "the second was healthy, too");
+    let told = Script::new([exits(7), hangs()]).retries(1).dies_at(secs(6.0));
+    let played = healthy(exits(7)).go_on(&told, secs(6_000.0));
+    assert_eq!(played.history().retry_count, 1, "nobody knows how long it ran");
+}
+
+#[test]
+fn what_a_rule_orders_holds_also_where_it_decided_before() {
+    let ruled = |retries: Option<u64>| {
+        Script::new([exits(7)]).rules([(Verdict::Transient, "7")]).policy(|policy| {
+            let mut rules: Vec<_> = policy.rules.iter().cloned().collect();
+            for placed in &mut rules {
+                placed.limit = retries;
+                placed.delay = Some(secs(9.0));
+            }
+            policy.rules = retryrun::engine::classify::Rules::new(rules);
+        })
+    };
+    let mut told = ruled(Some(1)).dies_at(secs(0.1));
+    told.pop();
+    let played = ruled(Some(1)).go_on(&told, secs(0.1));
+    assert_eq!((played.delays(), played.history().last_number()), (vec![secs(9.0)], 2));
+    let played = ruled(Some(0)).go_on(&told, secs(0.1));
+    assert_eq!(played.history().last_number(), 1);
+}
+
+#[test]
+fn what_differs_is_told() {
+    let told = told_until(secs(6.0));
+    let resumed = |script: Script| {
+        let played = script.go_on(&told, secs(7.0));
+        let first = played.transcript.lines().next().map(str::to_owned);
+        first.expect("it is told")
+    };
+    assert_eq!(resumed(Script::new([exits(0)])), "7.000 run resumed");
+    let changed = resumed(Script::new([exits(0)]).timeout(secs(3.0)));
+    assert_eq!(changed, "7.000 run resumed, changed: policy");
+}
+
+#[test]
+fn the_records_of_both_processes_give_back_the_history() {
+    let mut told = Script::new([exits(7), hangs()]).dies_at(secs(6.0));
+    let played = Script::new([exits(7)]).go_on(&told, secs(60.0));
+    told.extend(played.records.iter().cloned());
+    assert_eq!(History::of(&told).as_ref(), Some(played.history()));
+    assert!(Unended::of(&told).is_none(), "it has ended");
+    let times: Vec<Duration> = told.iter().map(|record| record.t).collect();
+    assert!(times.is_sorted());
+}
