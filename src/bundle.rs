@@ -15,6 +15,7 @@ use crate::config::environment::Environment;
 use crate::destination::{GrowingFile, replace};
 use crate::engine::event::{Event, Outcome, Record};
 use crate::engine::history::History;
+use crate::patterns::excerpt::begins_alike;
 use crate::report::stream::EventStream;
 use crate::report::{Sink, json};
 use crate::streams::logs::{self, Logs};
@@ -22,6 +23,9 @@ use crate::unix::limits::{limits, memory};
 
 /// How much of the end of a log is kept: more is not fit to be attached.
 const MOST_OF_A_LOG: u64 = 16 * 1024 * 1024;
+
+/// How much of a log before that is read, so that a secret that is cut is known.
+const BEFORE_IT: u64 = 64 * 1024;
 
 /// Variables whose values say how a program behaves, and nothing of who runs it.
 const SHOWN: [&str; 19] = [
@@ -138,23 +142,46 @@ impl Bundle {
     }
 
     fn put_log(&self, name: &str) -> io::Result<()> {
-        let text = end_of(&self.logs.join(name));
+        let text = self.end_of(&self.logs.join(name));
         if self.logs == self.folder {
             // Rather none than one with secrets in it.
             fs::remove_file(self.folder.join(name))?;
         }
-        replace(&self.folder.join(name), &self.masked(&text?))
+        replace(&self.folder.join(name), &text?)
     }
 
     fn noted<T>(&mut self, result: io::Result<T>) -> Option<T> {
         result.map_err(|error| self.failure.get_or_insert(error)).ok()
     }
 
-    /// The bytes as they are where nothing in them is to be masked.
-    fn masked(&self, bytes: &[u8]) -> Vec<u8> {
+    /// The end of a log, masked: from the beginning of a line where it is not all.
+    fn end_of(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let left_out = file.metadata()?.len().saturating_sub(MOST_OF_A_LOG);
+        let start = left_out.saturating_sub(BEFORE_IT);
+        file.seek(SeekFrom::Start(start))?;
+        let mut bytes = Vec::new();
+        file.take(left_out - start + MOST_OF_A_LOG).read_to_end(&mut bytes)?;
+        if left_out == 0 {
+            return Ok(self.masked(&bytes, 0));
+        }
+        let cut = usize::try_from(left_out - start).unwrap_or(usize::MAX);
+        let kept = bytes.get(cut..).unwrap_or_default();
+        let line = kept.iter().position(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        let note = format!("[{} bytes before this are left out]\n", left_out + line as u64);
+        Ok([note.as_bytes(), &self.masked(&bytes, cut + line)].concat())
+    }
+
+    /// What stands behind a cut, with all masked that is a secret in the whole; the bytes as they are where nothing is to be masked.
+    fn masked(&self, bytes: &[u8], cut: usize) -> Vec<u8> {
+        let (before, behind) = bytes.split_at_checked(cut).unwrap_or((bytes, &[]));
         let text = String::from_utf8_lossy(bytes);
         let masked = (self.mask)(&text);
-        if masked == text { bytes.to_vec() } else { masked.into_bytes() }
+        if masked == text {
+            return behind.to_vec();
+        }
+        let before = (self.mask)(&String::from_utf8_lossy(before));
+        masked.get(begins_alike(&masked, &before)..).unwrap_or_default().as_bytes().to_vec()
     }
 
     /// Nothing of it is wanted.
@@ -203,22 +230,6 @@ fn unless_missing<T: Default>(result: io::Result<T>) -> io::Result<T> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
         result => result,
     }
-}
-
-/// The end of a log, from the beginning of a line where it is not all.
-fn end_of(path: &Path) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    let left_out = file.metadata()?.len().saturating_sub(MOST_OF_A_LOG);
-    file.seek(SeekFrom::Start(left_out))?;
-    let mut bytes = Vec::new();
-    file.take(MOST_OF_A_LOG).read_to_end(&mut bytes)?;
-    if left_out == 0 {
-        return Ok(bytes);
-    }
-    // A secret that is cut in two would not be known.
-    let line = bytes.iter().position(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-    let note = format!("[{} bytes before this are left out]\n", left_out + line as u64);
-    Ok([note.as_bytes(), bytes.get(line..).unwrap_or_default()].concat())
 }
 
 /// The environment with most values hidden.

@@ -365,7 +365,7 @@ fn report_of(flow: Flow) -> Option<Report> {
 fn kept(remains: Remains) -> Kept {
     let path = |path: PathBuf| path.to_string_lossy().into_owned();
     Kept {
-        stderr_tail: remains.stderr_tail.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        stderr_tail: remains.stderr_tail,
         stdout_log: remains.stdout_log.map(path),
         stderr_log: remains.stderr_log.map(path),
     }

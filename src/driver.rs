@@ -78,7 +78,7 @@ pub fn drive(
         let StreamPlan { stdin, spool_limit, outputs, logs } = &mut command.streams;
         let streams = Streams {
             stdin: Stdin::open(*stdin, *spool_limit).map_err(fail)?,
-            outputs: Outputs::new(std::mem::take(outputs), logs.take()),
+            outputs: Outputs::new(std::mem::take(outputs), logs.take(), command.mask.clone()),
         };
         let at = run.now();
         let mut driver = Driver {

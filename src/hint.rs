@@ -19,7 +19,7 @@ use crate::engine::time::Timestamp;
 /// How much of its end is read: more is no hint.
 const MAX_BYTES: u64 = 1024 * 1024;
 
-/// How many characters of a reason are taken.
+/// How many characters of a reason are shown.
 const MAX_REASON: usize = 200;
 
 /// The file of one attempt; removed when it is dropped.
@@ -51,10 +51,11 @@ impl HintFile {
         CString::new(entry).unwrap_or_default()
     }
 
-    /// What the command wrote; nothing if that is no hint, or not in a file.
+    /// What the command wrote, masked; nothing if that is no hint, or not in a file.
     #[must_use]
-    pub fn read(&self) -> Hint {
-        self.text().map_or_else(|_| Hint::default(), |text| parse(&text))
+    pub fn read(&self, mask: &dyn Fn(&str) -> String) -> Hint {
+        let hint = self.text().map_or_else(|_| Hint::default(), |text| parse(&text));
+        Hint { reason: hint.reason.map(|reason| shown(&reason, mask)), ..hint }
     }
 
     fn text(&self) -> io::Result<String> {
@@ -80,10 +81,7 @@ fn parse(text: &str) -> Hint {
         let value = value.trim();
         match name.trim() {
             "verdict" => hint.verdict = value.parse::<Verdict>().ok().or(hint.verdict),
-            "reason" if !value.is_empty() => {
-                let shown = value.chars().filter(|c| !c.is_control());
-                hint.reason = Some(shown.take(MAX_REASON).collect());
-            }
+            "reason" if !value.is_empty() => hint.reason = Some(value.to_owned()),
             "retry-after" => {
                 let seconds = value.parse::<Seconds>().ok().map(|seconds| seconds.0);
                 hint.retry_after = seconds.or(hint.retry_after);
@@ -92,6 +90,13 @@ fn parse(text: &str) -> Hint {
         }
     }
     hint
+}
+
+/// A reason as it is shown: half a secret would not be known as one, so it is masked before it is cut. And before control characters
+/// go, as one may be part of a secret, and once more then, as one may stand in it.
+fn shown(reason: &str, mask: &dyn Fn(&str) -> String) -> String {
+    let plain: String = mask(reason).chars().filter(|c| !c.is_control()).collect();
+    mask(&plain).chars().take(MAX_REASON).collect()
 }
 
 /// The wait that a text from the output asks for: a duration, seconds, or a date by RFC 9110, 5.6.7, of which a past one is none.
@@ -118,8 +123,19 @@ mod tests {
         assert_eq!(hint.verdict, Some(Verdict::Transient));
         assert_eq!(hint.reason.as_deref(), Some("two words"));
         assert_eq!(hint.retry_after, Some(Duration::from_secs(90)));
-        assert_eq!(parse("reason=a\0b\u{1b}c\n").reason.as_deref(), Some("abc"));
         assert_eq!(parse("verdict=maybe\nretry-after=-1\nreason=\nnothing\n=\n"), Hint::default());
+    }
+
+    #[test]
+    fn a_reason_is_masked_before_it_is_cut() {
+        let mask = |text: &str| text.replace("s3cr3t word", "***").replace("ta\tb", "***");
+        assert_eq!(shown("a\0b\u{1b}c", &mask), "abc");
+        for before in 185..=200 {
+            let text = format!("{}s3cr3t word and more behind", "x".repeat(before));
+            let masked = format!("{}*** and more behind", "x".repeat(before));
+            assert_eq!(shown(&text, &mask), masked[..200], "{before}");
+        }
+        assert_eq!(shown("s3c\u{1b}r3t word and ta\tb", &mask), "*** and ***");
     }
 
     #[test]
@@ -138,21 +154,21 @@ mod tests {
     #[test]
     fn what_is_no_hint_does_no_harm() {
         let file = HintFile::create().expect("a file");
-        assert_eq!(file.read(), Hint::default(), "nothing was written");
+        assert_eq!(file.read(&str::to_owned), Hint::default(), "nothing was written");
         fs::write(&file.0, vec![0xff; 3_000_000]).expect("it is ours");
-        assert_eq!(file.read(), Hint::default());
+        assert_eq!(file.read(&str::to_owned), Hint::default());
         let mut long = vec![b'x'; 3_000_000];
         long.extend_from_slice(b"\nverdict=success\n");
         fs::write(&file.0, long).expect("it is ours");
-        assert_eq!(file.read().verdict, Some(Verdict::Success));
+        assert_eq!(file.read(&str::to_owned).verdict, Some(Verdict::Success));
         fs::remove_file(&file.0).expect("it is ours");
-        assert_eq!(file.read(), Hint::default(), "it is gone");
+        assert_eq!(file.read(&str::to_owned), Hint::default(), "it is gone");
         std::os::unix::fs::symlink("/dev/zero", &file.0).expect("it is ours");
-        assert_eq!(file.read(), Hint::default(), "it is a link");
+        assert_eq!(file.read(&str::to_owned), Hint::default(), "it is a link");
         fs::remove_file(&file.0).expect("it is ours");
         let path = file.0.to_path_buf();
         fs::create_dir_all(path.join("folder")).expect("it is ours");
-        assert_eq!(file.read(), Hint::default(), "it is a folder");
+        assert_eq!(file.read(&str::to_owned), Hint::default(), "it is a folder");
         drop(file);
         assert!(!path.exists());
     }

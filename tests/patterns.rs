@@ -33,7 +33,7 @@ fn found(rule: &str, pieces: &[&[u8]]) -> Vec<String> {
     for piece in pieces {
         matcher.feed(Stream::Stderr, piece);
     }
-    shown(rule, &matcher.finish())
+    shown(rule, &matcher.finish(&str::to_owned))
 }
 
 #[test]
@@ -95,9 +95,9 @@ fn a_stream_has_its_own_patterns() {
             if reading != Reading::Only(Stream::Stdout) {
                 matcher.feed(Stream::Stderr, b"a err\nb err");
             }
-            assert_eq!(shown(rule, &matcher.finish()), expected, "{reading:?}");
+            assert_eq!(shown(rule, &matcher.finish(&str::to_owned)), expected, "{reading:?}");
         }
-        let nothing = shown(rule, &matcher.finish());
+        let nothing = shown(rule, &matcher.finish(&str::to_owned));
         assert!(
             nothing.iter().all(|found| found == "-" || found == "?"),
             "{reading:?} {nothing:?}"

@@ -233,6 +233,48 @@ fn not_where_a_text_is_cut() {
 }
 
 #[test]
+fn not_where_a_secret_with_blanks_is_cut() {
+    const WORDS: [&str; 4] = ["correct", "horse", "battery", "staple"];
+    const PASSWORD: &str = "correct horse battery staple";
+    let check = |what: &str, text: &str| {
+        let seen = WORDS.into_iter().chain(["4711"]).find(|word| text.contains(word));
+        assert!(seen.is_none(), "{what}: {seen:?} in {text:?}");
+    };
+    let run = |options: &[&str], script: &str| {
+        let options = [&["-n0", "--redact=pin: [0-9]+"], options].concat();
+        Test::bash(&options, script).env("MY_PASSWORD", PASSWORD).run().first_attempt()
+    };
+    for secret in [PASSWORD, "pin: 4711"] {
+        for size in (7..42).step_by(5) {
+            let script = format!("seq 1 9999; printf '%s' 'x {secret} is denied' >&2; exit 7");
+            let tail = run(&[&format!("--tail={size}")], &script).stderr_tail.expect("it was kept");
+            check("the tail", &tail);
+            assert!(tail.len() <= size && tail.ends_with("denied"), "{size}: {tail:?}");
+        }
+        for behind in [485, 492, 497] {
+            // The first cut goes through the one, 512 bytes before the end of the match, and the second, 1024 bytes behind that one, through the other.
+            let before = behind - " denied".len();
+            let script = format!(
+                "printf '%s %s %s denied %s %s\\n' {x} '{secret}' {x} {x} '{secret}' >&2; exit 7",
+                x = "x".repeat(before)
+            );
+            let evidence = run(&["--stop-on=7 & err/denied/"], &script).evidence.expect("a match");
+            check("the evidence", &evidence);
+            assert!(evidence.contains("x denied x"), "{evidence}");
+        }
+        for before in (175..198).step_by(4) {
+            let script = format!(
+                "echo reason={} '{secret}' >$RETRYRUN_HINT_FILE; exit 7",
+                "x".repeat(before)
+            );
+            let reason = run(&["--hints"], &script).reason.expect("it was given");
+            check("the reason", &reason);
+            assert!(reason.starts_with(&"x".repeat(before)) && reason.contains('*'), "{reason}");
+        }
+    }
+}
+
+#[test]
 fn a_secret_of_many_lines_is_masked_too() {
     let key = "-----BEGIN KEY-----\nAAAABBBBCCCC\nDDDDEEEE\n-----END KEY-----";
     let script = "echo \"$A_KEY\" >&2; exit 3";

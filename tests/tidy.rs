@@ -57,7 +57,7 @@ const MAY_KNOW: [(&str, &[&str]); 25] = [
     ("budget", &["config", "engine", "error", "unix"]),
     ("child", &["engine", "error", "hint", "streams", "unix"]),
     ("classify", &["config", "engine", "error", "patterns"]),
-    ("bundle", &["config", "destination", "engine", "report", "streams", "unix"]),
+    ("bundle", &["config", "destination", "engine", "patterns", "report", "streams", "unix"]),
     ("command", &["config", "hook", "jobs", "patterns", "streams"]),
     ("destination", &["config", "report", "unix"]),
     ("facts", &["config", "engine"]),

@@ -8,19 +8,16 @@ use crate::engine::event::Kept;
 use crate::unix::spawn::SpawnError;
 
 impl Driver {
-    /// What the command wrote, or said of its failure.
+    /// What the command said of its failure. What it wrote was masked where it was cut.
     pub(super) fn masked(&mut self, mut input: Input) -> Input {
-        if let Input::Exited { kept, hint, matches, .. } = &mut input {
-            *matches = std::mem::take(matches).masked(&*self.command.mask);
-            let said = self.hint_file.take().map(|file| file.read()).unwrap_or_default();
+        if let Input::Exited { kept, hint, .. } = &mut input {
+            let mask = &*self.command.mask;
+            let said = self.hint_file.take().map(|file| file.read(mask)).unwrap_or_default();
             // Of two that ask for a wait the one that asks for more.
             *hint = Hint { retry_after: said.retry_after.max(hint.retry_after), ..said };
-            if let Some(reason) = &mut hint.reason {
-                *reason = (self.command.mask)(reason);
-            }
-            let Kept { stderr_tail, stdout_log, stderr_log } = kept;
-            for text in [stderr_tail, stdout_log, stderr_log].into_iter().flatten() {
-                *text = (self.command.mask)(text);
+            let Kept { stderr_tail: _, stdout_log, stderr_log } = kept;
+            for text in [stdout_log, stderr_log].into_iter().flatten() {
+                *text = mask(text);
             }
         }
         input

@@ -53,16 +53,6 @@ impl Matches {
     pub fn of(&self, pattern: &OutputPattern) -> &Search {
         self.0.get(pattern).unwrap_or(&Search::Unknown)
     }
-
-    /// The same with the lines in it changed: what is to be masked has to be before it enters the records.
-    #[must_use]
-    pub fn masked(self, mask: &dyn Fn(&str) -> String) -> Matches {
-        let masked = self.0.into_iter().map(|(pattern, search)| match search {
-            Search::Found(line) => (pattern, Search::Found(mask(&line))),
-            search @ (Search::Absent | Search::Unknown) => (pattern, search),
-        });
-        Matches(masked.collect())
-    }
 }
 
 impl FromIterator<(OutputPattern, Search)> for Matches {

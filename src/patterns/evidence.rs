@@ -1,18 +1,21 @@
 //! The line in which a match ended, gathered from a stream that comes in pieces; of a long line what stands around that end.
 //!
-//! Where it is cut it begins and ends with a whole word.
+//! Where it is cut it begins and ends with a whole word. What stands around it is gathered, too, so that a secret that is cut is known.
 //!
 //! A line ends at `\n` or `\r`: a progress bar is drawn over and over on what is one line to nobody.
 
 use memchr::{memchr2, memrchr2};
 
-use super::words::{from_a_whole_word, to_a_whole_word};
+use super::excerpt::{AROUND, excerpt};
 
-/// How much of a line before the end of a match is kept.
+/// How much of a line before the end of a match is shown.
 const BEFORE: usize = 512;
 
-/// How much of a line is kept in all.
+/// How much of a line is shown in all.
 const MAX_LINE: usize = 1024;
+
+/// How much of a stream is kept for a match that ends behind it.
+const KEPT: usize = BEFORE + AROUND;
 
 /// The last bytes of a stream.
 #[derive(Clone, Debug, Default)]
@@ -24,77 +27,76 @@ pub(super) struct Evidence {
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
     bytes: Vec<u8>,
-    is_open: bool,
-    /// Whether something of the line may stand before it.
-    begins_late: bool,
-    /// Whether something of the line stands behind it.
-    ends_early: bool,
+    /// Where begins what is shown.
+    start: usize,
+    /// Where the line ends; none as long as it may go on.
+    end: Option<usize>,
 }
 
 impl Evidence {
     /// Keeps the end of what was read, for a match that ends in the next piece.
     pub(super) fn keep(&mut self, piece: &[u8]) {
-        if piece.len() < BEFORE {
-            let surplus = (self.last.len() + piece.len()).saturating_sub(BEFORE);
-            self.last.drain(..surplus);
-        } else {
-            self.last.clear();
+        self.last.extend_from_slice(end(piece, KEPT));
+        // Not at each call: pieces may be short, and moving the rest to the front costs as much as it is long.
+        if self.last.len() > 2 * KEPT {
+            self.last.drain(..self.last.len() - KEPT);
         }
-        self.last
-            .extend_from_slice(piece.get(piece.len().saturating_sub(BEFORE)..).unwrap_or(piece));
     }
 
     /// The line in which a match ended that ended before `end` of the piece; the newlines in which it ended are none of the next line.
     pub(super) fn line(&self, piece: &[u8], end: usize) -> Pending {
         let (head, tail) = piece.split_at_checked(end).unwrap_or((piece, &[]));
-        let near = head.get(head.len().saturating_sub(BEFORE)..).unwrap_or(head);
-        let far = self.last.get((self.last.len() + near.len()).saturating_sub(BEFORE)..);
-        let mut bytes = [far.unwrap_or_default(), near].concat();
-        let mut begins_late = bytes.len() == BEFORE;
+        let near = self::end(head, KEPT);
+        let bytes = [self::end(&self.last, KEPT - near.len()), near].concat();
         let text = bytes.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r'));
         let text = text.map_or(0, |index| index + 1);
-        let is_open = text == bytes.len();
-        bytes.truncate(text);
-        if let Some(newline) = memrchr2(b'\n', b'\r', &bytes) {
-            bytes.drain(..=newline);
-            begins_late = false;
-        }
-        let mut pending = Pending { bytes, is_open, begins_late, ends_early: false };
+        let line = memrchr2(b'\n', b'\r', bytes.get(..text).unwrap_or_default());
+        let line = line.map_or(0, |newline| newline + 1);
+        let start = line.max(bytes.len().saturating_sub(BEFORE)).min(text);
+        let end = (text < bytes.len()).then_some(text);
+        let mut pending = Pending { bytes, start, end };
         pending.go_on(tail);
         pending
     }
 }
 
+/// At most so many bytes of the end.
+fn end(bytes: &[u8], size: usize) -> &[u8] {
+    bytes.get(bytes.len().saturating_sub(size)..).unwrap_or(bytes)
+}
+
 impl Pending {
-    /// Whether the line may go on.
+    /// Whether more is to be gathered.
     pub(super) fn is_open(&self) -> bool {
-        self.is_open
+        self.room() > 0
+    }
+
+    fn room(&self) -> usize {
+        (self.shown_end() + AROUND).saturating_sub(self.bytes.len())
+    }
+
+    /// Where ends what is shown, be it not there yet.
+    fn shown_end(&self) -> usize {
+        let most = self.start + MAX_LINE;
+        self.end.map_or(most, |end| end.min(most))
     }
 
     /// Takes what follows of the stream.
     pub(super) fn go_on(&mut self, piece: &[u8]) {
-        if !self.is_open {
+        if !self.is_open() {
             return;
         }
-        let end = memchr2(b'\n', b'\r', piece);
-        let line = piece.get(..end.unwrap_or(piece.len())).unwrap_or(piece);
-        let room = MAX_LINE - self.bytes.len().min(MAX_LINE);
-        self.bytes.extend_from_slice(line.get(..room).unwrap_or(line));
-        self.ends_early |= line.len() > room;
-        self.is_open = end.is_none() && !self.ends_early;
+        if self.end.is_none() {
+            self.end = memchr2(b'\n', b'\r', piece).map(|newline| self.bytes.len() + newline);
+        }
+        self.bytes.extend_from_slice(piece.get(..self.room()).unwrap_or(piece));
     }
 
-    /// The line as text.
-    pub(super) fn into_text(self) -> String {
-        let mut bytes = self.bytes.as_slice();
-        if self.begins_late {
-            bytes = from_a_whole_word(bytes);
-        }
-        if self.ends_early {
-            bytes = to_a_whole_word(bytes);
-        }
-        let mut text = String::from_utf8_lossy(bytes).trim().to_owned();
-        // What is no text takes more room once it is replaced.
+    /// The line as text, masked.
+    pub(super) fn into_text(self, mask: &dyn Fn(&str) -> String) -> String {
+        let end = self.shown_end().min(self.bytes.len());
+        let mut text = excerpt(&self.bytes, self.start..end, mask).trim().to_owned();
+        // What is no text takes more room once it is replaced, as may what is masked.
         let cut = (0..=MAX_LINE).rev().find(|index| text.is_char_boundary(*index)).unwrap_or(0);
         text.truncate(cut);
         text

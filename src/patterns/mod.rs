@@ -6,6 +6,7 @@
 pub mod delay;
 mod escapes;
 mod evidence;
+pub mod excerpt;
 pub mod words;
 
 use regex_automata::Anchored;
@@ -111,12 +112,12 @@ impl Matcher {
         reader.feed(dfa, bytes, &wanted);
     }
 
-    /// The attempt will write no more: what was found. The next one can begin.
+    /// The attempt will write no more: what was found, with the lines of it masked. The next one can begin.
     ///
     /// Where nothing was written nothing is found, be it an empty line: as with grep.
-    pub fn finish(&mut self) -> Matches {
-        let out = self.stdout.finish(self.dfa.as_ref());
-        let err = self.stderr.finish(self.dfa.as_ref());
+    pub fn finish(&mut self, mask: &dyn Fn(&str) -> String) -> Matches {
+        let out = self.stdout.finish(self.dfa.as_ref(), mask);
+        let err = self.stderr.finish(self.dfa.as_ref(), mask);
         let Matcher { patterns, reading, is_broken, .. } = self;
         let (reading, is_broken) = (*reading, *is_broken);
         let found = patterns.iter().zip(out).zip(err).map(|((pattern, out), err)| {
@@ -287,7 +288,7 @@ impl Reader {
     }
 
     /// What matched in all that was read, the line of each match; ready for another stream.
-    fn finish(&mut self, dfa: Option<&DFA>) -> Vec<Option<String>> {
+    fn finish(&mut self, dfa: Option<&DFA>, mask: &dyn Fn(&str) -> String) -> Vec<Option<String>> {
         if let State::At(state) = self.state
             && let Some(dfa) = dfa
             && let Some(mut cache) = self.cache.take()
@@ -301,7 +302,8 @@ impl Reader {
         self.state = State::Fresh;
         self.escapes = Escapes::default();
         self.evidence = Evidence::default();
-        self.found.iter_mut().map(|found| found.take().map(Pending::into_text)).collect()
+        let found = self.found.iter_mut().map(Option::take);
+        found.map(|found| found.map(|pending| pending.into_text(mask))).collect()
     }
 }
 

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ pub struct Plan {
 /// The outputs of a run.
 pub struct Outputs {
     plan: Plan,
+    mask: Rc<dyn Fn(&str) -> String>,
     /// Whether both are one open file, and read as one, so that their order is kept.
     as_one: bool,
     logs: Option<Logs>,
@@ -94,12 +96,12 @@ pub struct Remains {
     pub were_held: bool,
     /// Whether our stdout turned out to have no reader.
     pub reader_is_gone: bool,
-    /// What was found.
+    /// What was found; masked.
     pub matches: Matches,
     /// The wait that is asked for, as it was written.
     pub asked_delay: Option<String>,
-    /// The end of stderr, where it was read.
-    pub stderr_tail: Option<Vec<u8>>,
+    /// The end of stderr, where it was read; masked.
+    pub stderr_tail: Option<String>,
     /// The file that holds stdout.
     pub stdout_log: Option<PathBuf>,
     /// The file that holds stderr.
@@ -107,9 +109,9 @@ pub struct Remains {
 }
 
 impl Outputs {
-    /// The outputs of a run that is about to begin.
+    /// The outputs of a run that is about to begin. What is kept of them as text is masked.
     #[must_use]
-    pub fn new(mut plan: Plan, logs: Option<Logs>) -> Outputs {
+    pub fn new(mut plan: Plan, logs: Option<Logs>, mask: Rc<dyn Fn(&str) -> String>) -> Outputs {
         // Held stdout is never merged: stderr streams as it comes.
         let are_read = plan.reads_stdout || plan.reads_stderr;
         let as_one = are_read && !plan.holds_stdout && are_one();
@@ -128,6 +130,7 @@ impl Outputs {
             // It was tried when it was given.
             delay: plan.delay_from.as_deref().and_then(|regex| DelaySearch::new(regex).ok()),
             plan,
+            mask,
             logs,
             held: Spool::new(None),
             matcher,
@@ -322,7 +325,7 @@ impl Outputs {
     fn close(&mut self, index: usize) -> Output {
         let mut relay = self.relays.remove(index);
         if let Some(tail) = relay.take_tail() {
-            self.remains.stderr_tail = Some(Tail::into_bytes(tail));
+            self.remains.stderr_tail = Some(Tail::into_text(tail, &*self.mask));
         }
         relay.output
     }
@@ -332,7 +335,8 @@ impl Outputs {
         while !self.relays.is_empty() {
             self.close(0);
         }
-        let matches = self.matcher.as_mut().map(Matcher::finish).unwrap_or_default();
+        let mask = &*self.mask;
+        let matches = self.matcher.as_mut().map(|matcher| matcher.finish(mask)).unwrap_or_default();
         let asked_delay = self.delay.as_mut().and_then(DelaySearch::finish);
         Remains { matches, asked_delay, ..std::mem::take(&mut self.remains) }
     }

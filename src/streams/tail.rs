@@ -1,8 +1,8 @@
 //! The last bytes of a stream.
 //!
-//! Where more came before, they begin with a whole word.
+//! Where more came before, they begin with a whole word; and more of it is kept than is shown, so that a secret that is cut is known.
 
-use crate::patterns::words::from_a_whole_word;
+use crate::patterns::excerpt::{AROUND, end_of, excerpt};
 
 /// Keeps the end of what it is given.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Keeps at most `size` bytes.
+    /// Shows at most `size` bytes.
     #[must_use]
     pub fn new(size: usize) -> Tail {
         Tail { bytes: Vec::new(), size }
@@ -28,14 +28,14 @@ impl Tail {
         }
     }
 
-    /// What is kept.
+    /// What is shown, masked.
     #[must_use]
-    pub fn into_bytes(mut self) -> Vec<u8> {
+    pub fn into_text(mut self, mask: &dyn Fn(&str) -> String) -> String {
         self.cut();
-        if self.bytes.len() > self.size {
-            self.bytes = from_a_whole_word(&self.bytes).to_vec();
-        }
-        self.bytes
+        let start = self.bytes.len().saturating_sub(self.size);
+        let text = excerpt(&self.bytes, start..self.bytes.len(), mask);
+        // A mask may be longer than what it hides, as is what stands for bytes that are no text.
+        end_of(&text, self.size).to_owned()
     }
 
     fn cut(&mut self) {
@@ -43,9 +43,8 @@ impl Tail {
         self.bytes.drain(..surplus);
     }
 
-    /// With the byte before, which tells whether a word begins behind it.
     fn room(&self) -> usize {
-        self.size.saturating_add(1)
+        self.size.saturating_add(AROUND)
     }
 }
 
@@ -55,15 +54,16 @@ mod tests {
 
     #[test]
     fn the_end_is_kept_however_it_came() {
-        let text: Vec<u8> = (0..1000u32).map(|n| b"ab\ncd "[(n % 6) as usize]).collect();
-        for chunk in [1, 7, 100, 1000] {
+        let text: Vec<u8> = (0..20_002u32).map(|n| b"ab\ncd "[(n % 6) as usize]).collect();
+        for chunk in [1, 7, 100, 20_002] {
             let mut tail = Tail::new(64);
             text.chunks(chunk).for_each(|bytes| tail.push(bytes));
-            assert_eq!(tail.into_bytes(), text[1000 - 64..], "chunks of {chunk}");
+            let shown = tail.into_text(&str::to_owned);
+            assert_eq!(shown.as_bytes(), &text[20_002 - 64..], "chunks of {chunk}");
         }
         let mut short = Tail::new(64);
         short.push(b"all");
-        assert_eq!(short.into_bytes(), b"all");
+        assert_eq!(short.into_text(&str::to_owned), "all");
     }
 
     #[test]
@@ -71,7 +71,7 @@ mod tests {
         let kept = |size, text: &str| {
             let mut tail = Tail::new(size);
             tail.push(text.as_bytes());
-            String::from_utf8(tail.into_bytes()).expect("whole characters")
+            tail.into_text(&str::to_owned)
         };
         assert_eq!(kept(6, "one two"), "two");
         assert_eq!(kept(4, "one two"), "two");
@@ -80,5 +80,21 @@ mod tests {
         assert_eq!(kept(7, "one two"), "one two");
         assert_eq!(kept(5, "éé éé"), " éé");
         assert_eq!(kept(2, "one\n2\n"), "2\n");
+    }
+
+    #[test]
+    fn a_secret_is_masked_also_where_it_is_cut() {
+        let mask = |text: &str| text.replace("correct horse battery", "***").replace('!', "***");
+        for size in 1..40 {
+            let mut tail = Tail::new(size);
+            tail.push(&b"x ".repeat(10_000));
+            tail.push(b"correct horse battery staple");
+            let shown = tail.into_text(&mask);
+            assert!(!shown.contains("horse") && !shown.contains("battery"), "{size}: {shown}");
+            assert!(shown.len() <= size && (size < 6 || shown.ends_with("staple")), "{shown}");
+        }
+        let mut tail = Tail::new(5);
+        tail.push(b"a ! !");
+        assert_eq!(tail.into_text(&mask), "***");
     }
 }

@@ -218,9 +218,6 @@ fn the_evidence_is_the_line_of_the_first_pattern_of_the_rule_that_decides() {
     let judge = |code| rules.judge(&exit(code), &matches).judgement;
     assert_eq!(judge(22).evidence.as_deref(), Some("so busy"));
     assert_eq!(judge(7).evidence, None);
-    let masked = matches.masked(&|line| line.replace("so", "***"));
-    let judgement = rules.judge(&exit(22), &masked).judgement;
-    assert_eq!(judgement.evidence.as_deref(), Some("*** busy"));
 }
 
 #[test]

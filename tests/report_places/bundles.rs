@@ -194,6 +194,24 @@ fn of_a_long_log_the_end_is_kept_from_the_beginning_of_a_line() {
 }
 
 #[test]
+fn a_secret_is_masked_also_where_a_log_of_one_line_is_cut() {
+    // The last 16 MiB begin in the middle of it.
+    let script = "head -c 100000 /dev/zero | tr '\\0' x; printf 'correct horse battery staple'; \
+                  head -c $(((16 << 20) - 12)) /dev/zero | tr '\\0' x; exit 3";
+    let test = Test::bash(&["-n0", "--report=bundle:b"], script)
+        .env("MY_PASSWORD", "correct horse battery staple")
+        .with(|command| {
+            command.stdout(std::process::Stdio::null());
+        });
+    let (ran, log) = test.run_with(|folder| read(folder.join("b/attempt-1.stdout.log")));
+    assert_eq!(ran.code(), Some(3), "{}", ran.stderr);
+    let (note, rest) = log.split_once('\n').expect("a first line");
+    assert_eq!(note, "[100016 bytes before this are left out]");
+    assert!(rest.starts_with("***xxx"), "{:?}", rest.get(..40));
+    assert_eq!(rest.len(), (16 << 20) - 12 + "***".len());
+}
+
+#[test]
 fn what_cannot_be_masked_is_not_kept() {
     let fill = "dd if=/dev/zero of=small/fill bs=4k count=100 2>/dev/null";
     let script = format!(

@@ -1,0 +1,107 @@
+//! A part of a text that is shown: secrets are masked first, in what stands around it too, and then it is cut.
+//!
+//! Of a secret that the cut goes through nothing is left but its mask; where none is, the part is cut at whole words.
+
+use std::ops::Range;
+
+use super::words::{from_a_whole_word, to_a_whole_word};
+
+/// How much of a text should be known on either side of what is shown of it: as long a secret may be.
+pub const AROUND: usize = 4096;
+
+/// That part of a text, as text, with all masked that is a secret in the whole of it.
+#[must_use]
+pub fn excerpt(bytes: &[u8], shown: Range<usize>, mask: &dyn Fn(&str) -> String) -> String {
+    let masked = mask(&String::from_utf8_lossy(bytes));
+    let of = |part: Option<&[u8]>| mask(&String::from_utf8_lossy(part.unwrap_or_default()));
+    let before = of(bytes.get(..shown.start));
+    let behind = of(bytes.get(shown.end..));
+    let start = begins_alike(&masked, &before);
+    let end = masked.len() - ends_alike(&masked, &behind);
+    let Some(part) = masked.get(start..end) else { return String::new() };
+    let part = match start {
+        0 => part,
+        // With the byte before, which tells whether a word begins behind it.
+        _ => last(&masked, start..end, from_a_whole_word(within(&masked, start - 1..end)).len()),
+    };
+    if end == masked.len() {
+        return part.to_owned();
+    }
+    let start = end - part.len();
+    let whole = to_a_whole_word(within(&masked, start..end + 1)).len();
+    masked.get(start..start + whole).unwrap_or_default().to_owned()
+}
+
+/// At most so many bytes of the end of a text, from a whole word.
+#[must_use]
+pub fn end_of(text: &str, size: usize) -> &str {
+    match text.len().checked_sub(size) {
+        None | Some(0) => text,
+        Some(start) => {
+            let whole = from_a_whole_word(within(text, start - 1..text.len())).len();
+            last(text, 0..text.len(), whole)
+        }
+    }
+}
+
+/// How many bytes of a masked text come from the text before a cut, masked by itself: up to there they are alike, or up to a secret that the
+/// cut goes through.
+#[must_use]
+pub fn begins_alike(masked: &str, before: &str) -> usize {
+    masked.chars().zip(before.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum()
+}
+
+fn ends_alike(masked: &str, behind: &str) -> usize {
+    let pairs = masked.chars().rev().zip(behind.chars().rev());
+    pairs.take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum()
+}
+
+fn within(text: &str, range: Range<usize>) -> &[u8] {
+    text.as_bytes().get(range).unwrap_or_default()
+}
+
+/// The last bytes of a part of a text.
+fn last(text: &str, part: Range<usize>, length: usize) -> &str {
+    text.get(part.start.max(part.end.saturating_sub(length))..part.end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str, range: Range<usize>) -> String {
+        let mask = |text: &str| text.replace("correct horse battery", "***");
+        excerpt(text.as_bytes(), range, &mask)
+    }
+
+    #[test]
+    fn a_secret_with_blanks_is_known_wherever_it_is_cut() {
+        let text = "one correct horse battery two";
+        for start in 0..=text.len() {
+            for end in start..=text.len() {
+                let shown = shown(text, start..end);
+                for word in ["corr", "rect", "orse", "hor", "batt", "tery"] {
+                    assert!(!shown.contains(word), "{start} {end}: {shown}");
+                }
+                assert!("one *** two".contains(&shown), "{start} {end}: {shown}");
+            }
+        }
+        assert_eq!(shown(text, 0..text.len()), "one *** two");
+        assert_eq!(shown(text, 10..text.len()), "*** two");
+        assert_eq!(shown(text, 0..10), "one ***");
+    }
+
+    #[test]
+    fn without_secrets_it_is_the_part_in_whole_words() {
+        assert_eq!(shown("one two six", 4..11), "two six");
+        assert_eq!(shown("one two six", 3..8), "two");
+        assert_eq!(shown("one two six", 5..10), "");
+        assert_eq!(shown("one two six", 5..5), "");
+        assert_eq!(shown("aaaaaa", 2..4), "");
+        assert_eq!(excerpt(b"\xff\xff\xff", 1..3, &str::to_owned), "\u{fffd}\u{fffd}");
+        assert_eq!(end_of("one two six", 7), "two six");
+        assert_eq!(end_of("one two six", 5), "six");
+        assert_eq!(end_of("one", 3), "one");
+        assert_eq!(end_of("one", 2), "");
+    }
+}
