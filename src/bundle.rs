@@ -70,6 +70,7 @@ pub struct Bundle {
     environment: Value,
     mask: Rc<dyn Fn(&str) -> String>,
     when_failed: bool,
+    keeps_logs: bool,
 }
 
 /// What a bundle is made of.
@@ -82,6 +83,8 @@ pub struct Parts<'a> {
     pub mask: Rc<dyn Fn(&str) -> String>,
     /// Only where the run did not succeed.
     pub when_failed: bool,
+    /// Whether the logs stay where the bundle is not wanted: they were asked for by themselves.
+    pub keeps_logs: bool,
 }
 
 /// The folder of a bundle, which only its owner can read until secrets are masked in it.
@@ -108,7 +111,7 @@ impl Bundle {
             unless_missing(fs::remove_file(folder.join(name)))?;
         }
         let destination = Box::new(GrowingFile::create(&folder.join(EVENTS))?);
-        let Parts { policy, environment, mask, when_failed } = parts;
+        let Parts { policy, environment, mask, when_failed, keeps_logs } = parts;
         Ok(Bundle {
             events: EventStream { destination, when_failed },
             failure: None,
@@ -119,6 +122,7 @@ impl Bundle {
             policy,
             mask,
             when_failed,
+            keeps_logs,
         })
     }
 
@@ -187,7 +191,7 @@ impl Bundle {
     /// Nothing of it is wanted.
     fn discard(&self) -> io::Result<()> {
         let mut names = vec![EVENTS.to_owned()];
-        if self.logs == self.folder {
+        if self.logs == self.folder && !self.keeps_logs {
             names.extend(unless_missing(logs::names(&self.folder))?);
         }
         for name in names {

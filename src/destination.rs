@@ -29,6 +29,21 @@ pub fn check(report: &Report) -> io::Result<()> {
     }
 }
 
+/// The file that a report takes for itself, by the one name that it has without links; none where it goes to what others may write to,
+/// too: a descriptor, a fifo or a device.
+///
+/// # Errors
+/// It leads nowhere.
+pub fn file(report: &Report) -> io::Result<Option<PathBuf>> {
+    let Place::Path(path) = &report.place else { return Ok(None) };
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Ok(None);
+    }
+    let path = target(path)?;
+    let folder = fs::canonicalize(folder(&path))?;
+    Ok(path.file_name().map(|name| folder.join(name)))
+}
+
 /// The destination of a report that was checked. That it can be written is known before anything is run.
 ///
 /// # Errors

@@ -1,7 +1,8 @@
 //! Makes the reports that the settings ask for: where each goes, and what is written to stderr.
 
+use std::fs;
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use tracing_subscriber::filter::LevelFilter;
@@ -28,7 +29,7 @@ use crate::unix::outlet::Stderr;
 /// Opens what reports are written to: before anything of ours is, whose descriptor could be taken for one that we were given.
 ///
 /// # Errors
-/// One of them cannot be written.
+/// One of them cannot be written, or two go to one file.
 pub fn add_reports(
     sinks: &mut Sinks,
     reporting: &Reporting,
@@ -40,7 +41,16 @@ pub fn add_reports(
     for report in &reporting.reports {
         destination::check(report).map_err(|source| fail(report, source))?;
     }
+    let mut reports: Vec<(&Report, Option<PathBuf>)> = Vec::new();
     for report in reporting.reports.iter().filter(|report| !is_bundle(report)) {
+        let file = destination::file(report).map_err(|source| fail(report, source))?;
+        match reports.iter().find(|(_, other)| file.is_some() && *other == file) {
+            None => reports.push((report, file)),
+            Some((other, _)) if other.format == report.format => {}
+            Some(_) => return Err(two_in_one(report)),
+        }
+    }
+    for (report, _) in reports {
         let name = mask(&report.to_string());
         let destination = destination::open(report).map_err(|source| fail(report, source))?;
         let render = match report.format {
@@ -65,6 +75,12 @@ pub fn add_reports(
     Ok(())
 }
 
+fn two_in_one(report: &Report) -> Error {
+    let text =
+        format!("--report: {} is given in two formats: expected a path for each", report.place);
+    Error::Usage(text)
+}
+
 /// The folders of bundles.
 pub fn bundles(reporting: &Reporting) -> impl Iterator<Item = &PathBuf> {
     reporting.reports.iter().filter_map(|report| match (report.format, &report.place) {
@@ -73,7 +89,7 @@ pub fn bundles(reporting: &Reporting) -> impl Iterator<Item = &PathBuf> {
     })
 }
 
-/// Takes the folders of bundles, now that it is known where the attempts' logs are.
+/// Takes the folders of bundles, each once, now that it is known where the attempts' logs are.
 ///
 /// # Errors
 /// One of them cannot be written.
@@ -86,27 +102,48 @@ pub fn add_bundles(
     mask: &Rc<dyn Fn(&str) -> String>,
 ) -> Result<(), Error> {
     let Some(logs) = streams.logs.as_ref().map(Logs::folder) else { return Ok(()) };
-    for (index, path) in bundles(&resolved.reporting).enumerate() {
+    let keeps_logs = resolved.streaming.log_dir.is_some();
+    // Where the logs were asked to be; a run that lives may have it, and they are in a folder in it.
+    let asked = resolved.streaming.log_dir.as_ref().or_else(|| bundles(&resolved.reporting).next());
+    let mut folders = Vec::new();
+    for path in bundles(&resolved.reporting) {
         let name = mask(&format!("bundle:{}", path.display()));
         let parts = Parts {
             policy: explain::json(resolved),
             environment,
             mask: mask.clone(),
             when_failed: resolved.reporting.report_when == ReportWhen::Failure,
+            keeps_logs,
         };
-        let has_the_logs = index == 0 && resolved.streaming.log_dir.is_none();
+        let fail = |source| Error::Report { name: name.clone(), source };
+        let folder = folder_at(path).map_err(fail)?;
+        if folders.contains(&folder) {
+            continue;
+        }
+        let has_the_logs = asked.is_some_and(|asked| is_at(asked, &folder));
+        folders.push(folder);
         let open = || {
+            // What we have locked ourselves is not to be taken again.
             if has_the_logs {
                 return Bundle::open(logs.to_owned(), logs.to_owned(), None, parts);
             }
-            bundle::create_folder(path)?;
             let taken = Logs::open(path, run_id)?;
             Bundle::open(taken.folder().to_owned(), logs.to_owned(), Some(taken), parts)
         };
-        let bundle = open().map_err(|source| Error::Report { name: name.clone(), source })?;
+        let bundle = open().map_err(fail)?;
         sinks.add_report(format!("the report {name}"), Box::new(bundle));
     }
     Ok(())
+}
+
+/// The folder of a bundle, made if it is not there, by the one name that it has without links.
+fn folder_at(path: &Path) -> io::Result<PathBuf> {
+    bundle::create_folder(path)?;
+    fs::canonicalize(path)
+}
+
+fn is_at(path: &Path, folder: &Path) -> bool {
+    fs::canonicalize(path).is_ok_and(|path| path == folder)
 }
 
 /// What is written to stderr.

@@ -231,6 +231,30 @@ fn several_reports_are_written_at_once_also_to_one_place() {
 }
 
 #[test]
+fn two_formats_in_one_file_are_a_usage_error() {
+    for (first, second) in
+        [("a.json", "html:a.json"), ("a.json", "html:./a.json"), ("markdown:x", "ndjson:link")]
+    {
+        let script = format!(
+            "ln -s x link; $R --report {first} --report {second} sh -c 'echo never'; status=$?; rm link; (exit $status)"
+        );
+        let (ran, names) = Test::shell(&script).run_with(listing);
+        assert_eq!((ran.code(), ran.stdout.as_str(), names), (Some(125), "", vec![]));
+        let path = second.split_once(':').map(|(_, path)| path).expect("a format");
+        let message = format!(
+            "retryrun: --report: {path} is given in two formats: expected a path for each\n"
+        );
+        assert_eq!(ran.stderr, message);
+    }
+    // What takes text of several is no such file.
+    let script = "mkfifo f; cat f >read & $R -q -n0 --history never --report json:f --report markdown:f --report json:/dev/null \
+                  --report html:/dev/null --report json:- --report markdown:- sh -c 'exit 3'; s=$?; wait; (exit $s)";
+    let (ran, text) = Test::shell(script).run_with(|folder| read(folder.join("read")));
+    assert_eq!((ran.code(), ran.stderr.as_str()), (Some(3), ""));
+    assert!(text.contains("retryrun.history/1") && text.contains("### "), "{text}");
+}
+
+#[test]
 fn stdout_gets_its_report_behind_the_commands_output() {
     let script = "echo one; [ $RETRYRUN_ATTEMPT = 2 ]";
     let ran = Test::bash(&["-d0", "--report=json:-"], script).run();

@@ -211,6 +211,41 @@ fn a_secret_is_masked_also_where_a_log_of_one_line_is_cut() {
     assert_eq!(rest.len(), (16 << 20) - 12 + "***".len());
 }
 
+/// What a run with these options leaves in the folder `b`, once it has failed, and its first log there.
+fn left_in_b(options: &[&str]) -> (Vec<String>, String) {
+    let script = format!("echo {SECRET}; exit 3");
+    let test = Test::bash(options, &script).env("MY_TOKEN", SECRET);
+    fs::create_dir(test.path("b")).expect("a folder");
+    std::os::unix::fs::symlink("b", test.path("link")).expect("a link");
+    let (ran, left) = test.run_with(|folder| {
+        let folder = folder.join("b");
+        (listing(&folder), read(folder.join("attempt-1.stdout.log")))
+    });
+    assert_eq!(ran.code(), Some(3), "{}", ran.stderr);
+    left
+}
+
+#[test]
+fn one_folder_under_two_names_is_one_bundle() {
+    for options in [
+        ["--report=bundle:b", "--report=bundle:b"],
+        ["--report=bundle:b", "--report=bundle:./link/"],
+        ["--log-dir=b", "--report=bundle:b"],
+        ["--log-dir=link", "--report=bundle:b/../b"],
+    ] {
+        let (names, log) = left_in_b(&[&["-n0"], &options[..]].concat());
+        assert_eq!((names.len(), log.as_str()), (7, "***\n"), "{options:?}: {names:?}");
+    }
+}
+
+#[test]
+fn logs_that_were_asked_for_stay_where_their_bundle_is_not_wanted() {
+    let script = "$R --log-dir b --report bundle:b --report-when failure echo x";
+    let (ran, names) = Test::shell(script).run_with(|folder| listing(&folder.join("b")));
+    assert_eq!(ran.code(), Some(0), "{}", ran.stderr);
+    assert_eq!(names, ["attempt-1.stderr.log", "attempt-1.stdout.log"]);
+}
+
 #[test]
 fn what_cannot_be_masked_is_not_kept() {
     let fill = "dd if=/dev/zero of=small/fill bs=4k count=100 2>/dev/null";
