@@ -35,6 +35,7 @@ use crate::streams::stdin::Stdin;
 use crate::unix::cgroup::Cgroup;
 use crate::unix::clock::{Alarm, Clock};
 use crate::unix::line::Place;
+use crate::unix::outlet::Stderr;
 use crate::unix::process::{own_session, stopped_by};
 use crate::unix::signals::{Received, Signals};
 use crate::unix::spawn::{Group, Program, SpawnError};
@@ -161,7 +162,7 @@ impl Driver {
         if !actions.is_empty() {
             self.screen.end_scene();
         }
-        // To say so may take its time, where nobody reads it.
+        // To write it down may take its time, on a slow disk.
         actions.sort_by_key(|action| !matches!(action, Action::Kill(_)));
         for action in actions {
             self.trace_order(&action);
@@ -321,6 +322,7 @@ impl Driver {
                 },
                 () = stays_stopped(self.stopped.as_ref()) => self.stop_with_the_command(),
                 () = self.alarm.rings(), if remaining.is_some() => return Input::Tick,
+                () = Stderr::catch_up() => {}
                 input = self.screen.next() => {
                     if let Some(input) = input {
                         return input;

@@ -157,18 +157,18 @@ pub fn add_lines(sinks: &mut Sinks, reporting: &Reporting, environment: &Environ
     let log = || {
         let json = reporting.log_format == LogFormat::Json;
         let color = is_coloured(reporting.color, environment);
-        Log::new(Stderr::default(), Options { json, color, filter })
+        Log::new(Stderr, Options { json, color, filter })
     };
     sinks.add(log());
     // Behind our lines, and before the history, which is the last thing on stderr.
     if let Some(system) = ci_system(reporting.ci, environment) {
         let summary = Summary::of(system, |name| environment.get(name));
         let options = ci::Options { system, filter, summary, render: report::markdown::render };
-        sinks.add(Ci::new(Stderr::default(), log(), options));
+        sinks.add(Ci::new(Stderr, log(), options));
     }
     if reporting.history != HistoryWhen::Never {
         sinks.add(HistoryPrinter {
-            writer: Stderr::default(),
+            writer: Stderr,
             indented: io::stderr().is_terminal(),
             always: reporting.history == HistoryWhen::Always,
             filter,

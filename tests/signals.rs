@@ -1,15 +1,17 @@
 //! Signals to us: in every phase of a run, and how we end.
 
 use std::fs;
-use std::io::{PipeReader, PipeWriter, Read};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::Stdio;
 use std::ptr;
 use std::time::Duration;
 
 use retryrun::engine::event::{EndedBy, Outcome, Trigger};
+use retryrun::engine::history::History;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::preload::{Moment, held};
@@ -300,15 +302,19 @@ fn in_a_wait_other_signals_change_nothing() {
     assert_eq!(ran.history().attempts.len(), 1);
 }
 
-/// A run that fails while nobody reads its stderr, which is full; it waits there to say so.
-fn stalled(options: &[&str]) -> (Running, PipeReader) {
+/// A run whose stderr is full, and who could read it.
+fn unread(test: Test) -> (Running, PipeReader) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     fill(&writer);
-    let words = options.iter().chain(&["false"]);
-    let running = Test::new(words).with(|command| {
+    let test = test.with(|command| {
         command.stderr(Stdio::from(writer));
     });
-    let running = running.start();
+    (test.start(), reader)
+}
+
+/// A run that has failed while nobody reads its stderr, which is full; at its end it waits there to say so.
+fn stalled(options: &[&str]) -> (Running, PipeReader) {
+    let (running, reader) = unread(Test::new(options.iter().chain(&["false"])));
     let pid = running.pid().as_raw_nonzero();
     wait_until("it waits for its reader", || {
         let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
@@ -325,6 +331,65 @@ fn fill(writer: &PipeWriter) {
         while libc::write(writer.as_raw_fd(), [0u8; 4096].as_ptr().cast(), 4096) > 0 {}
         libc::fcntl(writer.as_raw_fd(), libc::F_SETFL, 0);
     }
+}
+
+/// The history that a report has.
+fn reported(path: &Path) -> History {
+    serde_json::from_slice(&fs::read(path).expect("a report")).expect("a history")
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_changes_nothing_of_a_run() {
+    // As long as we wait for a reader at the end, and a little less.
+    let options = ["-vv", "-n2", "-d0.01", "--deadline=1.9s", "--report=json:report"];
+    let test = Test::new([&options[..], &["sh", "-c", "exit 3"]].concat());
+    let path = test.path("report");
+    let (mut running, _reader) = unread(test);
+    assert_eq!(running.wait().code(), Some(3));
+    let history = reported(&path);
+    assert_eq!((history.outcome, history.attempts.len()), (Some(Outcome::Exhausted), 3));
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_delays_no_signal() {
+    let test = Test::actor(&["-vv", "--report=json:report"], "say=up sleep");
+    let path = test.path("report");
+    let (mut running, _reader) = unread(test);
+    assert_eq!(running.stdout_line(), "up\n");
+    running.signal(Signal::TERM);
+    assert_eq!(running.wait().signal(), Some(libc::SIGTERM));
+    let history = reported(&path);
+    assert_eq!(history.outcome, Some(Outcome::Interrupted));
+    // Less than we wait for a reader at the end.
+    assert!(history.elapsed.as_secs_f64() < 1.9, "{history:?}");
+}
+
+#[test]
+fn a_reader_that_comes_back_in_a_wait_gets_all_lines_in_order() {
+    let options = ["-v", "--delays=0.01,1000", "--report=ndjson:events"];
+    let test = Test::new([&options[..], &["sh", "-c", "exit 3"]].concat());
+    let events = test.path("events");
+    let (mut running, reader) = unread(test);
+    wait_until("it waits", || {
+        let told = fs::read_to_string(&events).unwrap_or_default();
+        told.matches("\"retry_planned\"").count() == 2
+    });
+    let mut lines = BufReader::new(reader).lines().map(|line| line.expect("text"));
+    let read: Vec<String> = lines.by_ref().take(5).collect();
+    let says = [
+        "\0retryrun: run ",
+        "retryrun: attempt 1/4 started",
+        "retryrun: attempt 1/4 failed",
+        "retryrun: attempt 2/4 started",
+        "retryrun: attempt 2/4 failed",
+    ];
+    for (line, says) in read.iter().zip(says) {
+        assert!(line.contains(says), "{line}");
+    }
+    running.signal(Signal::TERM);
+    assert_eq!(running.wait().signal(), Some(libc::SIGTERM));
+    let last: Vec<String> = lines.collect();
+    assert!(last.iter().any(|line| line.contains("interrupted by SIGTERM")), "{last:?}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::facts;
 use crate::hook::Kind;
 use crate::jobs::control::Request;
 use crate::leftovers::Leftovers;
+use crate::unix::outlet::Stderr;
 use crate::unix::output::Output;
 use crate::unix::signals::{Received, let_the_second_kill};
 
@@ -22,6 +23,7 @@ const LAST_REPORT: Duration = Duration::from_secs(2);
 impl Driver {
     /// The last things of a run: terminal, held output, reports, hooks, and the last of our lines.
     pub(super) async fn leave(&mut self, exit: Exit) -> Exit {
+        Stderr::begin_the_end();
         if let Some(leftovers) = &self.leftovers {
             leftovers.kill(&self.tree);
         }
@@ -45,6 +47,8 @@ impl Driver {
             }
             self.sinks.say(&record, self.run.history());
         }
+        // If stderr does not take it, there is nobody left to tell.
+        let _unheard = Stderr::finish();
         self.settle().await;
         exit
     }
