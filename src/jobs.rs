@@ -152,7 +152,8 @@ pub fn elapsed(unended: &Unended, now: Timestamp) -> Duration {
     now.as_duration().saturating_sub(began).max(unended.last)
 }
 
-/// Removes ended runs that are no longer kept: those that ended too long ago, and all but the last so many.
+/// Removes ended runs that are no longer kept: those that ended too long ago, and all but the last so many, of which the one that
+/// begins will be one.
 ///
 /// # Errors
 /// The state cannot be read. A run that cannot be removed stays.
@@ -173,7 +174,7 @@ pub fn prune(state: &State, keeping: &Keeping, now: Timestamp) -> Result<(), Err
         }
     }
     ended.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
-    let keep = usize::try_from(keeping.runs).unwrap_or(usize::MAX);
+    let keep = usize::try_from(keeping.runs.saturating_sub(1)).unwrap_or(usize::MAX);
     for (index, (at, folder)) in ended.into_iter().enumerate() {
         let age = now.as_duration().saturating_sub(at.as_duration());
         if index >= keep || age > keeping.time {

@@ -477,13 +477,14 @@ fn keys_are_heard_while_a_hook_runs_and_what_it_writes_is_left() {
 
 #[test]
 fn there_is_no_line_beside_a_pipeline_that_writes_to_the_terminal() {
-    let run =
-        "$R -d300 --history=never sh -c 'echo out; exit 7' | { read line; echo \"<$line>\"; cat; }";
+    let command = "sh -c 'echo $PPID >pid; echo out; exit 7'";
+    let run = format!("$R -d300 --history=never {command} | {{ read line; touch read; cat; }}");
     let mut session = Session::script(&format!("{run}; true"));
-    session.wait_for("<out>");
     session.wait_for("next in 5m");
-    let us = child_of(&session);
-    kill(us, libc::SIGTERM);
+    until("the first line is read", || session.path("read").exists());
+    let us = fs::read_to_string(session.path("pid")).expect("a file");
+    kill(us.trim().parse().expect("a pid"), libc::SIGTERM);
     let (_, screen) = session.finish();
+    assert!(screen.contains("interrupted by SIGTERM"), "{screen}");
     assert!(!screen.contains("attempt 2/4 in"), "{screen}");
 }

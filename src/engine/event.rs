@@ -343,6 +343,17 @@ keywords! {
     }
 }
 
+impl Trigger {
+    /// What was planned when this begins: who goes on with a run retries like any other.
+    #[must_use]
+    pub fn planned(self) -> Trigger {
+        match self {
+            Trigger::Resumed => Trigger::Retry,
+            Trigger::First | Trigger::Retry | Trigger::Manual | Trigger::Consecutive => self,
+        }
+    }
+}
+
 keywords! {
     /// What an ending means for the run.
     Verdict {

@@ -171,7 +171,7 @@ impl Run {
         if !self.policy.before_attempt || self.is_past_the_deadline() {
             return self.start(trigger, waited, actions);
         }
-        let attempt = self.history.last_number() + 1;
+        let attempt = self.history.last_number().saturating_add(1);
         self.state = State::Preparing { trigger, waited };
         actions.push(Action::Prepare { attempt, trigger });
     }
@@ -196,7 +196,7 @@ impl Run {
         if self.is_past_the_deadline() {
             return self.stop(Outcome::Deadline, waited, actions);
         }
-        let number = self.history.last_number() + 1;
+        let number = self.history.last_number().saturating_add(1);
         let limits = Limits {
             timeout: self.policy.timeout,
             idle_timeout: self.policy.idle_timeout,
@@ -343,8 +343,7 @@ impl Run {
     /// Begins the wait before the next attempt.
     fn wait(&mut self, planned: Planned, actions: &mut Vec<Action>) {
         let Planned { trigger, retry, delay, leftovers, .. } = planned;
-        let since = self.now.elapsed;
-        let until = since.saturating_add(delay);
+        let (since, until) = (self.now.elapsed, self.now.elapsed.saturating_add(delay));
         let sweep = match self.policy.leftovers {
             _ if leftovers == 0 => None,
             Leftovers::Auto => Some(Sweep::Session),
@@ -353,6 +352,7 @@ impl Run {
         };
         self.state = State::Waiting(Wait { since, until, trigger, sweeping: sweep.is_some() });
         let attempt = self.history.last_number();
+        let trigger = trigger.planned();
         self.tell(Event::RetryPlanned(RetryPlanned { attempt, trigger, retry, delay }), actions);
         actions.extend(sweep.map(|which| self.sweep(which)));
     }

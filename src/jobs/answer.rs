@@ -70,9 +70,12 @@ pub fn show(
 /// # Errors
 /// There is no such run, it does not go on, or the system refuses.
 pub fn ask(state: &State, name: &Name, request: Request) -> Result<Exit, Error> {
-    let (folder, _) = find(state, name)?;
+    let (folder, told) = find(state, name)?;
     let fail = |source| Error::Job { name: name.to_string(), source };
-    let Some(owner) = folder.owner() else {
+    let is_over = History::of(&told.records).is_some_and(|history| history.outcome.is_some());
+    // One that is over may still have its last hook to run, which a stop ends.
+    let is_in_vain = is_over && request == Request::Retry;
+    let Some(owner) = folder.owner().filter(|_| !is_in_vain) else {
         return Err(Error::NotRunning(name.to_string()));
     };
     if !is_heard(&folder, owner, request).map_err(fail)? {

@@ -29,7 +29,8 @@ pub struct Room {
 #[must_use]
 pub fn waiting(history: &History, remaining: Duration, room: Room) -> String {
     let seconds = human(whole_seconds(remaining));
-    let what = format!("{} in {seconds}", counted(history.last_number() + 1, history));
+    let what =
+        format!("{} in {seconds}", counted(history.last_number().saturating_add(1), history));
     let head = format!("retryrun: {what}");
     let why = history.last_attempt().map(why).unwrap_or_default();
     let keys = if room.takes_keys { KEYS } else { [""; 2] };

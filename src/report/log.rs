@@ -78,7 +78,8 @@ impl<W: io::Write + Send + 'static> Log<W> {
     fn run_started(&mut self, record: &Record, event: &RunStarted) {
         let command = harmless(&command_line(&event.command));
         let policy = harmless(&event.policy.name);
-        let id = event.run_id.as_str();
+        let id = harmless(&event.run_id);
+        let id = id.as_str();
         self.say(Level::DEBUG, || {
             tracing::debug!(
                 at = %record.at, event = "run_started", run_id = id, command, policy,
@@ -88,7 +89,8 @@ impl<W: io::Write + Send + 'static> Log<W> {
     }
 
     fn run_resumed(&mut self, record: &Record, event: &RunResumed, history: &History) {
-        let id = history.run_id.as_str();
+        let id = harmless(&history.run_id);
+        let id = id.as_str();
         let attempts = match history.last_number() {
             1 => "1 attempt".to_owned(),
             count => format!("{count} attempts"),

@@ -109,6 +109,10 @@ impl Connection {
     fn answer(&mut self) -> Result<OwnedFrame, String> {
         let mut buffer = [0; 1024];
         loop {
+            // Nothing that is asked has a list for an answer, and one in another in another would have no end.
+            if self.bytes.first().is_some_and(|kind| !b"+-:$".contains(kind)) {
+                return Err(STRANGE.to_owned());
+            }
             match decode(&self.bytes) {
                 Ok(Some((frame, length))) => {
                     self.bytes.drain(..length);

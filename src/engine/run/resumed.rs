@@ -79,11 +79,15 @@ impl Run {
         let standing = Standing { elapsed: since, is_stopped, ..self.standing(&self.history) };
         let (trigger, retry, delay) = match standing.next(&judged) {
             Next::Stop(outcome) => return self.stop(outcome, Duration::ZERO, actions),
-            Next::Retry { used, delay } => (Trigger::Retry, used + 1, delay),
+            Next::Retry { used, delay } => (Trigger::Resumed, used + 1, delay),
             Next::Confirm { delay } => (Trigger::Consecutive, self.history.successes, delay),
         };
         let over = self.now.elapsed.saturating_sub(since);
         let rest = to_micros(delay.saturating_sub(over));
+        if trigger == Trigger::Resumed {
+            // A retry costs what it costs, whoever goes on with it.
+            return self.pay_for(self.planned(trigger, retry, rest, 0), actions);
+        }
         let (attempt, since) = (judged.event.attempt, self.now.elapsed);
         let planned = RetryPlanned { attempt, trigger, retry, delay: rest };
         self.tell(Event::RetryPlanned(planned), actions);
