@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use retryrun::engine::Token::{Granted, Refused};
 use retryrun::engine::event::{EndedBy, Event, Outcome, Record, Trigger, Verdict};
 use retryrun::engine::exit::Exit;
 use retryrun::engine::history::History;
@@ -353,4 +354,15 @@ fn the_records_of_both_processes_give_back_the_history() {
     assert!(Unended::of(&told).is_none(), "it has ended");
     let times: Vec<Duration> = told.iter().map(|record| record.t).collect();
     assert!(times.is_sorted());
+}
+
+#[test]
+fn a_lost_attempt_is_retried_at_the_cost_of_a_token() {
+    let told = told_until(secs(0.05));
+    let refused = Script::new([exits(0)]).paying([Refused]).go_on(&told, secs(60.0));
+    let outcome = refused.history().outcome;
+    assert_eq!((outcome, refused.history().last_number()), (Some(Outcome::Budget), 1));
+    let granted = Script::new([exits(0)]).paying([Granted]).go_on(&told, secs(60.0));
+    assert_eq!(triggers(&granted), [Trigger::First, Trigger::Resumed]);
+    assert_eq!(granted.history().retry_count, 1);
 }
