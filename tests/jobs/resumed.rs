@@ -112,8 +112,8 @@ fn options_of_earlier_calls_hold_where_this_one_says_nothing() {
     home.wait_for("x", "waiting");
     kill(running);
     // The second call says less, and something else.
-    let running = home.run(&["--idle-timeout=88", "-n6"], "exit 3").start();
-    home.wait_for("x", "waiting");
+    let mut running = home.run(&["--idle-timeout=88", "-n6"], "exit 3").start();
+    running.stderr_with("goes on with run");
     kill(running);
     // And the third nothing at all.
     home.comes_due("x");
