@@ -313,6 +313,13 @@ fn state(pid: i32) -> Option<(String, String)> {
     Some((fields.next()?, fields.nth(18)?))
 }
 
+/// A copy of a program that can be run at once. Not by ourselves: a process that another test forks meanwhile would hold it open for
+/// writing.
+pub fn copy_program(from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) {
+    let copied = Command::new("cp").arg(from).arg(to).status();
+    assert!(copied.expect("cp runs").success());
+}
+
 /// The child of a process that has one.
 pub fn child_of(pid: i32) -> Option<i32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;

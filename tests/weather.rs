@@ -43,7 +43,7 @@ fn a_lack_of_processes_is_transient() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("it is ours");
     let copy = folder.path().join("retryrun");
-    fs::copy(RETRYRUN, &copy).expect("a copy");
+    crate::test::copy_program(RETRYRUN, &copy);
     let copy = copy.into_os_string().into_string().expect("text");
     // A user that nobody else is: the limit counts all processes of the user.
     let words =

@@ -269,7 +269,7 @@ fn the_action_takes_a_binary_that_is_named_or_builds_one_once() {
     let job = Job::new(&[("command", "pwd"), ("binary", "here"), ("working-directory", "below")]);
     let job = job.without_retryrun();
     fs::create_dir(job.path("below")).expect("a folder");
-    fs::copy(RETRYRUN, job.path("here")).expect("a copy");
+    crate::test::copy_program(RETRYRUN, job.path("here"));
     let (code, stdout, stderr) = job.shown();
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     assert!(stdout.ends_with("/below\n"), "{stdout}");

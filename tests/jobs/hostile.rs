@@ -139,9 +139,7 @@ fn what_is_no_file_is_refused() {
 fn as_nobody(home: &Home, state: &Path, words: &[&str]) -> Test {
     let copy = home.file("program");
     if !copy.exists() {
-        // Not by ourselves: a process that another test forks meanwhile would hold it open for writing, so that nobody could run it.
-        let copied = std::process::Command::new("cp").arg(RETRYRUN).arg(&copy).status();
-        assert!(copied.expect("cp runs").success());
+        crate::test::copy_program(RETRYRUN, &copy);
     }
     fs::set_permissions(home.file("."), Permissions::from_mode(0o755)).expect("it is ours");
     let copy = copy.into_os_string().into_string().expect("text");
