@@ -47,7 +47,10 @@ use config::{Call, Hooks, Resolved, Sources, Streaming, TextRules, explain};
 use engine::Run;
 use engine::event::RunStarted;
 use engine::exit::Exit;
+use engine::history::History;
 use engine::output::Stream;
+use engine::policy::Policy;
+use engine::resume::Unended;
 use error::Error;
 use jobs::Job;
 use jobs::control::Request as JobRequest;
@@ -220,6 +223,27 @@ fn earlier_settings(calls: &[jobs::call::Call]) -> Result<Vec<Settings>, Error> 
     Ok(earlier)
 }
 
+/// The policy that a run was to keep to by its calls alone, if nothing else has changed since.
+fn policy_of(
+    calls: &[jobs::call::Call],
+    environment: &Environment,
+    history: &History,
+) -> Result<Policy, Error> {
+    let command = match calls.last().map(|call| cli::parse(call.words())).transpose()? {
+        Some(Request::Call(args)) => args.command,
+        Some(Request::Print(_)) | None => Vec::new(),
+    };
+    let call = Call {
+        flags: Settings::default(),
+        environment: &environment.without_settings(),
+        earlier: earlier_settings(calls)?,
+        command: &command,
+        now: history.started_at,
+        random_seed: history.policy.seed,
+    };
+    Ok(call.layers()?.resolve(&str::to_owned).policy)
+}
+
 /// Answers `--rerun-job`.
 fn run_again(
     name: &Name,
@@ -298,7 +322,10 @@ fn execute(
     job: Option<&Job>,
     asked: &Asked,
 ) -> Result<Exit, Error> {
-    let unended = job.and_then(|job| Some(job.unended()?.0));
+    let unended = job.and_then(Job::unended).map(|(unended, calls)| {
+        let policy = policy_of(calls, &environment, &unended.history).ok();
+        Unended { policy, ..unended }
+    });
     let shown: Vec<String> =
         command.iter().map(|word| redactor.mask(&word.to_string_lossy())).collect();
     let identity = RunStarted {
@@ -336,6 +363,14 @@ fn execute(
     reporting::add_lines(&mut sinks, &resolved.reporting, &environment);
     let place = reporting::place_of_the_status_line(&resolved.reporting, &environment);
     let streams = streams(&resolved, &identity.run_id)?;
+    if let Some(logs) = streams.logs.as_ref().filter(|_| unended.is_none()) {
+        let path = logs.folder().to_owned();
+        logs.forget_earlier().map_err(|source| Error::File {
+            action: "keep logs in",
+            path,
+            source,
+        })?;
+    }
     reporting::add_bundles(&mut sinks, &resolved, &streams, &identity.run_id, &environment, &mask)?;
     let command = Command {
         words: words.collect::<Result<_, _>>()?,

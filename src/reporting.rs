@@ -128,6 +128,7 @@ pub fn add_bundles(
                 return Bundle::open(logs.to_owned(), logs.to_owned(), None, parts);
             }
             let taken = Logs::open(path, run_id)?;
+            taken.forget_earlier()?;
             Bundle::open(taken.folder().to_owned(), logs.to_owned(), Some(taken), parts)
         };
         let bundle = open().map_err(fail)?;

@@ -75,6 +75,17 @@ impl Environment {
         self
     }
 
+    /// The same without settings.
+    #[must_use]
+    pub fn without_settings(&self) -> Environment {
+        let variables: Vec<String> = self.keys().map(variable).collect();
+        let is_setting = |entry: &CStr| {
+            let name = entry.to_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
+            variables.iter().any(|variable| variable.as_bytes() == name)
+        };
+        Environment(self.entries().filter(|entry| !is_setting(entry)).collect())
+    }
+
     /// The variables that are settings of ours: names and values.
     pub fn settings(&self) -> impl Iterator<Item = (String, &'static OsStr)> {
         let variables = self.keys().map(variable);

@@ -99,6 +99,13 @@ impl Rules {
         Rules(rules.into_iter().chain(built_in().take(1)).collect())
     }
 
+    /// The same, whoever gave them.
+    #[must_use]
+    pub fn without_origins(&self) -> Rules {
+        let rules = self.0.iter().cloned();
+        Rules(rules.map(|placed| PlacedRule { origin: String::new(), ..placed }).collect())
+    }
+
     /// The rules in the order in which they are asked.
     pub fn iter(&self) -> impl Iterator<Item = &PlacedRule> {
         self.0.iter()

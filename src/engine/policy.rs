@@ -178,6 +178,21 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Whether it decides as another one, wherever the values of both are from. The seed of chance is no decision.
+    #[must_use]
+    pub fn decides_as(&self, other: &Policy) -> bool {
+        self.without_origins() == other.without_origins()
+    }
+
+    fn without_origins(&self) -> Policy {
+        let mut policy = self.clone();
+        policy.origin.clear();
+        policy.backoff.seed = 0;
+        policy.rules = self.rules.without_origins();
+        policy.retry_if = self.retry_if.as_ref().map(|_| String::new());
+        policy
+    }
+
     /// The policy as the history shows it, in the history's precision.
     #[must_use]
     pub fn summary(&self) -> PolicySummary {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::event::{AttemptEnded, Ending, Event, Record, RetryPlanned};
 use super::history::History;
+use super::policy::Policy;
 
 /// A run that has not ended.
 #[derive(Clone, Debug)]
@@ -12,6 +13,8 @@ pub struct Unended {
     pub history: History,
     /// Where it stood.
     pub stood: Stood,
+    /// The policy that it kept to, where that is known: its history has only a summary.
+    pub policy: Option<Policy>,
     /// How its last attempt ended of which that is known.
     pub ending: Option<Ending>,
     /// The moment of its last record, since its beginning.
@@ -65,6 +68,6 @@ impl Unended {
                 Event::RunStopped(_) => return None,
             };
         }
-        Some(Unended { history, stood, ending, last })
+        Some(Unended { history, stood, policy: None, ending, last })
     }
 }

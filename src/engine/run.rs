@@ -18,11 +18,11 @@ use super::history::History;
 use super::judged::{Judged, Remains};
 use super::next::{Next, Standing};
 use super::policy::{Leftovers, Policy};
-use super::resume::Stood;
 use super::signal::Signal;
 use super::state::{Planned, State, Wait};
 use super::time::{Time, Timestamp, to_micros};
 use super::{Action, Answer, ExitStatus, Input, Sweep, Why};
+use resumed::Resuming;
 
 /// What is said of a process that does not die of SIGKILL.
 const CANNOT_BE_KILLED: &str =
@@ -35,7 +35,7 @@ pub struct Run {
     identity: RunStarted,
     history: History,
     /// Where a former process left the run, until it is gone on with.
-    stood: Option<Stood>,
+    unended: Option<Resuming>,
     /// What begins the first attempt.
     first: Trigger,
     state: State,
@@ -58,7 +58,7 @@ impl Run {
     pub fn new(policy: Policy, identity: RunStarted, started_at: Timestamp) -> Run {
         Run {
             history: History::new(started_at, identity.clone()),
-            stood: None,
+            unended: None,
             first: Trigger::First,
             policy,
             identity,
@@ -159,8 +159,8 @@ impl Run {
         if !matches!(self.state, State::Ready) {
             return;
         }
-        if let Some(stood) = self.stood.take() {
-            return self.go_on_from(stood, actions);
+        if let Some(unended) = self.unended.take() {
+            return self.go_on_from(unended, actions);
         }
         self.tell(Event::RunStarted(Box::new(self.identity.clone())), actions);
         self.start(self.first, Duration::ZERO, actions);

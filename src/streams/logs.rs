@@ -43,7 +43,7 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// Takes a folder for a run, and removes an earlier run's files from it. If a run that lives has it, a folder in it is taken.
+    /// Takes a folder for a run. If a run that lives has it, a folder in it is taken.
     ///
     /// # Errors
     /// It cannot be made or written.
@@ -58,11 +58,8 @@ impl Logs {
                 (folder, lock)
             }
         };
-        remove_all(&folder)?;
         // Whether files can be made is known before anything is run.
-        let probe = folder.join(name(1, Content::Output));
-        File::create(&probe)?;
-        fs::remove_file(probe)?;
+        tempfile::tempfile_in(&folder)?;
         Ok(Logs { folder, mode: 0o666, _lock: lock })
     }
 
@@ -70,6 +67,14 @@ impl Logs {
     #[must_use]
     pub fn private(self) -> Logs {
         Logs { mode: 0o600, ..self }
+    }
+
+    /// Removes the files that are there: those of an earlier run.
+    ///
+    /// # Errors
+    /// They cannot be removed.
+    pub fn forget_earlier(&self) -> io::Result<()> {
+        names(&self.folder)?.iter().try_for_each(|name| fs::remove_file(self.folder.join(name)))
     }
 
     /// An attempt begins: what is no longer kept is removed.
@@ -111,10 +116,6 @@ fn lock(folder: &Path) -> io::Result<Option<File>> {
         }
         Err(TryLockError::Error(error)) => Err(error),
     }
-}
-
-fn remove_all(folder: &Path) -> io::Result<()> {
-    names(folder)?.iter().try_for_each(|name| fs::remove_file(folder.join(name)))
 }
 
 /// The names of the files that a folder of logs holds.
@@ -183,6 +184,7 @@ mod tests {
         fs::write(folder.path().join("attempt-7.stderr.log"), "old").expect("a file");
         fs::write(folder.path().join("notes"), "mine").expect("a file");
         let first = Logs::open(folder.path(), "a1").expect("it is free");
+        first.forget_earlier().expect("they are ours");
         let names = || fs::read_dir(folder.path()).expect("it is there").count();
         assert_eq!((first.folder.as_path(), names()), (folder.path(), 1));
         let second = Logs::open(folder.path(), "b2").expect("there is room for both");

@@ -74,10 +74,14 @@ fn whoever_looks_keeps_nobody_from_starting() {
 
 #[test]
 fn what_has_changed_is_said() {
-    let cases: [(&[&str], &str, &str); 3] = [
+    let cases: [(&[&str], &str, &str); 6] = [
         (&["-d1000", "--max-delay=1000"], "exit 3", ""),
         (&["-d1000", "--max-delay=1000"], "exit 4", "; changed: command"),
         (&["-t9"], "exit 3", "; changed: policy"),
+        // Also what is not in the summary of the history; but not what only we say.
+        (&["--stop-on=9"], "exit 3", "; changed: policy"),
+        (&["--exit-code=exhausted=3"], "exit 3", "; changed: policy"),
+        (&["--history=always", "-n1"], "exit 3", ""),
     ];
     for (options, script, changed) in cases {
         let home = Home::new();
@@ -177,6 +181,24 @@ fn a_run_goes_on_with_the_same_jitter() {
     let seed = home.show("x").policy.seed;
     let ran = home.run(&["--delays=0", "-n1"], "exit 3").run();
     assert_eq!(ran.history().policy.seed, seed);
+}
+
+#[test]
+fn the_logs_of_attempts_before_are_kept() {
+    let home = Home::new();
+    let script = "echo $RETRYRUN_ATTEMPT; exit 3";
+    let running = home.run(&["-n1", "-d1000", "--log-dir=logs"], script).start();
+    home.wait_for("x", "waiting");
+    kill(running);
+    home.comes_due("x");
+    home.run(&[], script).run();
+    let log = |number| {
+        let path = home.file(&format!("logs/attempt-{number}.stdout.log"));
+        fs::read_to_string(path).unwrap_or_default()
+    };
+    assert_eq!([log(1), log(2)], ["1\n", "2\n"]);
+    home.run(&["-n0", "--log-dir=logs"], script).run();
+    assert_eq!([log(1), log(2)], ["1\n", ""], "those of another run are not");
 }
 
 #[test]

@@ -17,6 +17,14 @@ use crate::engine::resume::{Stood, Unended};
 use crate::engine::state::{State, Wait};
 use crate::engine::time::{Time, Timestamp, to_micros};
 
+/// Where a former process left the run.
+#[derive(Clone, Debug)]
+pub(super) struct Resuming {
+    stood: Stood,
+    /// Whether that kept to another policy.
+    has_new_policy: bool,
+}
+
 impl Run {
     /// Goes on with a run. `identity` are the labels of the process that does; `elapsed` is the time since the run began, by the
     /// calendar: it never goes back behind the last record.
@@ -27,10 +35,12 @@ impl Run {
         unended: Unended,
         elapsed: Duration,
     ) -> Run {
-        let Unended { history, stood, ending, last } = unended;
+        let Unended { history, stood, policy: before, ending, last } = unended;
+        let has_new_policy = before.is_some_and(|before| !policy.decides_as(&before));
         let now = Time { active: Duration::ZERO, elapsed: elapsed.max(last) };
         let run = Run::new(policy, identity, Timestamp::default());
-        Run { history, stood: Some(stood), last: ending, now, ..run }
+        let unended = Some(Resuming { stood, has_new_policy });
+        Run { history, unended, last: ending, now, ..run }
     }
 
     /// The present moment, as far as it is known.
@@ -39,8 +49,9 @@ impl Run {
         self.now
     }
 
-    pub(super) fn go_on_from(&mut self, stood: Stood, actions: &mut Vec<Action>) {
-        let resumed = resumed(&self.identity, &self.history);
+    pub(super) fn go_on_from(&mut self, unended: Resuming, actions: &mut Vec<Action>) {
+        let Resuming { stood, has_new_policy } = unended;
+        let resumed = resumed(&self.identity, &self.history, has_new_policy);
         self.tell(Event::RunResumed(Box::new(resumed)), actions);
         match stood {
             Stood::Begun => self.start(Trigger::Resumed, Duration::ZERO, actions),
@@ -153,7 +164,7 @@ impl Run {
     }
 }
 
-fn resumed(identity: &RunStarted, before: &History) -> RunResumed {
+fn resumed(identity: &RunStarted, before: &History, has_new_policy: bool) -> RunResumed {
     let RunStarted { command, cwd, host, pid, version, policy, max_retries, .. } = identity.clone();
     let mut changed = Vec::new();
     let mut note = |name: &str, differs: bool| {
@@ -163,6 +174,6 @@ fn resumed(identity: &RunStarted, before: &History) -> RunResumed {
     };
     note("command", command != before.command);
     note("cwd", cwd != before.cwd);
-    note("policy", policy != before.policy);
+    note("policy", has_new_policy || policy != before.policy);
     RunResumed { command, cwd, host, pid, version, policy, max_retries, changed }
 }
