@@ -204,6 +204,14 @@ impl Bundle {
 }
 
 impl Sink for Bundle {
+    fn recall(&mut self, record: &Record, history: &History) -> io::Result<()> {
+        if self.failure.is_none() {
+            let told = self.events.recall(record, history);
+            self.noted(told);
+        }
+        Ok(())
+    }
+
     /// What fails is told at the end: until then the rest of it is gathered, and the logs, which are not masked yet, are ours.
     fn tell(&mut self, record: &Record, history: &History) -> io::Result<()> {
         if self.failure.is_none() {

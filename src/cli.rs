@@ -105,10 +105,11 @@ pub struct Args {
 
     /// Run an ended named run again
     ///
-    /// With its command, folder and options, in the foreground. Secrets come from the environment again.
+    /// With its command, folder and options, in the foreground. Options given with it win; paths in them are seen from that folder. Secrets
+    /// come from the environment again.
     #[arg(
         long, value_name = "NAME", help_heading = MODES, hide_short_help = true,
-        conflicts_with_all = ["command", "explain", "classify", "generate", "jobs", "show_job", "retry_job", "stop_job"],
+        conflicts_with_all = ["command", "explain", "classify", "generate", "jobs", "show_job", "retry_job", "stop_job", "job", "fresh"],
     )]
     pub rerun_job: Option<Name>,
 

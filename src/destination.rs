@@ -67,6 +67,10 @@ pub fn open(report: &Report) -> io::Result<Box<dyn Destination>> {
 struct InPlace(Receiver);
 
 impl Destination for InPlace {
+    fn is_ours_alone(&self) -> bool {
+        false
+    }
+
     fn write(&mut self, text: &str) -> io::Result<()> {
         self.0.write(text.as_bytes())
     }
@@ -99,6 +103,10 @@ impl GrowingFile {
 }
 
 impl Destination for GrowingFile {
+    fn is_ours_alone(&self) -> bool {
+        true
+    }
+
     fn write(&mut self, text: &str) -> io::Result<()> {
         self.file.write_all(text.as_bytes())
     }
@@ -165,6 +173,10 @@ fn folder(path: &Path) -> &Path {
 }
 
 impl Destination for WholeFile {
+    fn is_ours_alone(&self) -> bool {
+        true
+    }
+
     fn write(&mut self, text: &str) -> io::Result<()> {
         self.text.push_str(text);
         Ok(())

@@ -83,6 +83,12 @@ impl Job {
         Some((Unended::of(&told.records)?, &told.calls))
     }
 
+    /// What was told of it.
+    #[must_use]
+    pub fn records(&self) -> &[Record] {
+        self.told.as_ref().map_or(&[], |told| &told.records)
+    }
+
     /// What is to be said of the state that was found.
     #[must_use]
     pub fn warning(&self) -> Option<&str> {

@@ -15,6 +15,7 @@ pub mod command;
 pub mod config;
 pub mod destination;
 pub mod driver;
+pub mod earlier;
 pub mod engine;
 pub mod error;
 pub mod facts;
@@ -41,15 +42,14 @@ use cli::{Args, Request};
 use command::{Command, StreamPlan};
 use config::environment::Environment;
 use config::name::Name;
-use config::settings::Settings;
 use config::value::{Pattern, StdinMode, StdoutMode};
 use config::{Call, Hooks, Resolved, Sources, Streaming, TextRules, explain};
+use earlier::Earlier;
 use engine::Run;
 use engine::event::RunStarted;
 use engine::exit::Exit;
 use engine::history::History;
 use engine::output::Stream;
-use engine::policy::Policy;
 use engine::resume::Unended;
 use error::Error;
 use jobs::Job;
@@ -124,14 +124,20 @@ fn answer(
     if let Some(name) = &args.stop_job {
         return jobs::answer::ask(&State::of(&environment)?, name, JobRequest::Stop);
     }
-    if let Some(name) = &args.rerun_job {
-        return run_again(name, environment, redact);
+    if let Some(name) = args.rerun_job.clone() {
+        return run_again(name, args, &asked.words, environment, redact);
     }
     let Args { settings, explain, json, classify, command, .. } = args;
     // 32 bits of chance are enough, and every JSON reader holds them exactly.
     let seed = random()? >> 32;
+    let mut earlier = Earlier::of(&asked.again)?;
+    let mut flags = vec![settings];
+    if let Some(latest) = earlier.first_mut() {
+        // A run that is run again is called with the same flags.
+        flags.append(&mut latest.flags);
+    }
     let call = |earlier, now, random_seed| Call {
-        flags: settings.clone(),
+        flags: flags.clone(),
         environment: &environment,
         earlier,
         command: &command,
@@ -143,15 +149,17 @@ fn answer(
         let sources = call(Vec::new(), now, seed).sources()?;
         return judge_stdin(&sources, &environment, redact);
     }
-    let mut layered = call(earlier_settings(&asked.again)?, now, seed).layers()?;
+    let mut layered = call(Earlier::settings(earlier), now, seed).layers()?;
     let mut job = None;
     if let Some(name) = layered.job().filter(|_| !explain) {
         // A limit on files is to be an error there, and not to kill us.
         start::prepare();
         let taken = Job::take(&State::of(&environment)?, &name, layered.is_fresh())?;
         if let Some((unended, earlier)) = taken.unended() {
-            let (began, seed) = (unended.history.started_at, unended.history.policy.seed);
-            layered = call(earlier_settings(earlier)?, began, seed).layers()?;
+            let History { started_at: began, policy, .. } = &unended.history;
+            let seed = if unended.history.start_is_known() { policy.seed } else { seed };
+            let earlier = Earlier::settings(Earlier::of(earlier)?);
+            layered = call(earlier, *began, seed).layers()?;
         }
         job = Some(taken);
     }
@@ -174,7 +182,7 @@ fn answer(
 fn look(args: &Args, environment: &Environment) -> Result<Exit, Error> {
     let now = clock::timestamp();
     let call = Call {
-        flags: args.settings.clone(),
+        flags: vec![args.settings.clone()],
         environment,
         earlier: Vec::new(),
         command: &[],
@@ -205,68 +213,27 @@ fn look(args: &Args, environment: &Environment) -> Result<Exit, Error> {
     print(&text)
 }
 
-/// What was said when a run was called that is gone on with or run again, the strongest first: that of the latest call.
-fn earlier_settings(calls: &[jobs::call::Call]) -> Result<Vec<Settings>, Error> {
-    let mut earlier = Vec::new();
-    for call in calls.iter().rev() {
-        let flags = match cli::parse(call.words())? {
-            Request::Call(args) => args.settings,
-            Request::Print(_) => Settings::default(),
-        };
-        let environment = Environment::new(Vec::new()).with_settings(call.settings());
-        for settings in [flags, environment.layer()?.settings] {
-            let config = settings.config.map(|path| call.folder().unwrap_or_default().join(path));
-            // To forget was meant for that call alone.
-            earlier.push(Settings { config, fresh: None, ..settings });
-        }
-    }
-    Ok(earlier)
-}
-
-/// The policy that a run was to keep to by its calls alone, if nothing else has changed since.
-fn policy_of(
-    calls: &[jobs::call::Call],
-    environment: &Environment,
-    history: &History,
-) -> Result<Policy, Error> {
-    let command = match calls.last().map(|call| cli::parse(call.words())).transpose()? {
-        Some(Request::Call(args)) => args.command,
-        Some(Request::Print(_)) | None => Vec::new(),
-    };
-    let call = Call {
-        flags: Settings::default(),
-        environment: &environment.without_settings(),
-        earlier: earlier_settings(calls)?,
-        command: &command,
-        now: history.started_at,
-        random_seed: history.policy.seed,
-    };
-    Ok(call.layers()?.resolve(&str::to_owned).policy)
-}
-
-/// Answers `--rerun-job`.
+/// Answers `--rerun-job`. What is said now is seen from the folder of the run, too.
 fn run_again(
-    name: &Name,
+    name: Name,
+    mut args: Args,
+    words: &[OsString],
     environment: Environment,
     redact: &mut Vec<Pattern>,
 ) -> Result<Exit, Error> {
-    let calls = jobs::answer::calls_of_ended(&State::of(&environment)?, name)?;
-    let Some(call) = calls.last() else {
+    let again = jobs::answer::calls_of_ended(&State::of(&environment)?, &name)?;
+    let Some(latest) = Earlier::of(&again)?.into_iter().next() else {
         let message = format!("--rerun-job: the journal of {name} does not say what was called");
         return Err(Error::Usage(message));
     };
-    if let Some(folder) = call.folder() {
+    if let Some(folder) = latest.folder {
         let fail = |source| Error::File { action: "go to", path: folder.clone(), source };
         std::env::set_current_dir(&folder).map_err(fail)?;
     }
-    let words = call.words();
-    match cli::parse(words.clone())? {
-        Request::Print(text) => print(&text),
-        Request::Call(mut args) => {
-            args.settings.job = Some(name.clone());
-            answer(*args, &Asked { words, again: calls }, environment, redact)
-        }
-    }
+    args.rerun_job = None;
+    args.command = latest.command;
+    args.settings.job = Some(name);
+    answer(args, &Asked { words: words.to_vec(), again }, environment, redact)
 }
 
 /// Answers `--classify`.
@@ -323,7 +290,7 @@ fn execute(
     asked: &Asked,
 ) -> Result<Exit, Error> {
     let unended = job.and_then(Job::unended).map(|(unended, calls)| {
-        let policy = policy_of(calls, &environment, &unended.history).ok();
+        let policy = Earlier::policy(calls, &environment, &unended.history).ok();
         Unended { policy, ..unended }
     });
     let shown: Vec<String> =
@@ -354,7 +321,9 @@ fn execute(
     if let Some(job) = job {
         let call = jobs::call::Call::of(&asked.words, &environment);
         let mut calls = asked.again.clone();
-        calls.extend(Some(call).filter(|call| asked.again.last() != Some(call)));
+        // What is said again is said once, and last.
+        calls.retain(|earlier| *earlier != call);
+        calls.push(call);
         let fail = |source| Error::Job { name: identity.job.clone().unwrap_or_default(), source };
         let journal = job.journal(&calls).map_err(fail)?;
         sinks.add_lasting_report("the state of the run".to_owned(), Box::new(journal));
@@ -399,6 +368,7 @@ fn execute(
     }
     let run = match unended {
         Some(unended) => {
+            sinks.recall(job.map_or(&[], Job::records), &unended.history);
             let elapsed = jobs::elapsed(&unended, now);
             Run::resume(resolved.policy, identity, unended, elapsed)
         }

@@ -232,7 +232,7 @@ fn parse(words: &[OsString]) -> Result<Request, Error> {
 
 fn resolve(args: Args, environment: &Environment) -> Result<Resolved, Error> {
     let call = Call {
-        flags: args.settings,
+        flags: vec![args.settings],
         environment,
         earlier: Vec::new(),
         command: &args.command,

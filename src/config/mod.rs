@@ -46,8 +46,8 @@ use value::Pattern;
 
 /// What resolving depends on besides the settings.
 pub struct Call<'a> {
-    /// The flags.
-    pub flags: Settings,
+    /// The flags; those of several calls the strongest first.
+    pub flags: Vec<Settings>,
     /// The environment.
     pub environment: &'a Environment,
     /// What an earlier call said with which this one goes on: its flags, and its environment.
@@ -126,18 +126,18 @@ impl Call<'_> {
     /// # Errors
     /// A file that cannot be read, or anything in flags, environment or files that cannot be.
     pub fn sources(self) -> Result<Sources, Error> {
-        let flags = Layer { settings: self.flags, rules: None, source: Source::Flags };
-        if let Some((one, other)) = flags.conflict() {
-            let (one, other) = (flags.source.name_of(one), flags.source.name_of(other));
+        let layer = |settings, source| Layer { settings, rules: None, source };
+        let flags = self.flags.into_iter().map(|settings| layer(settings, Source::Flags));
+        let flags: Vec<Layer> = flags.collect();
+        if let Some((one, other)) = flags.iter().find_map(Layer::conflict) {
+            let (one, other) = (Source::Flags.name_of(one), Source::Flags.name_of(other));
             return Err(Error::Usage(format!(
                 "{other} conflicts with {one}: give only one of them"
             )));
         }
         let environment = self.environment.layer()?;
-        let earlier = self.earlier.into_iter();
-        let earlier =
-            earlier.map(|settings| Layer { settings, rules: None, source: Source::Earlier });
-        let call: Vec<Layer> = [flags, environment].into_iter().chain(earlier).collect();
+        let earlier = self.earlier.into_iter().map(|settings| layer(settings, Source::Earlier));
+        let call: Vec<Layer> = flags.into_iter().chain([environment]).chain(earlier).collect();
         let files = read_files(&call, self.environment)?;
         let outer_deadline = outer_deadline(self.environment, self.now)?;
         Ok(Sources { call, files, outer_deadline, random_seed: self.random_seed })

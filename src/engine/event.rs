@@ -105,7 +105,7 @@ pub enum Event {
 }
 
 /// Who runs what, under which policy. The text in it is fit to be shown: what is to be masked, is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RunStarted {
     /// Names this run among all others.
@@ -152,7 +152,7 @@ pub struct RunResumed {
 }
 
 /// The policy as the history shows it. Durations are seconds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PolicySummary {
     /// The chosen policy, `none` without one.

@@ -217,6 +217,12 @@ impl History {
         }
     }
 
+    /// Whether it is known what the run was to do: not where the record of its start is damaged.
+    #[must_use]
+    pub fn start_is_known(&self) -> bool {
+        !self.command.is_empty()
+    }
+
     /// The attempt that runs or ended last.
     #[must_use]
     pub fn last_attempt(&self) -> Option<&Attempt> {

@@ -46,6 +46,8 @@ pub struct Run {
     /// Whether somebody stopped the run.
     is_stopped: bool,
     input_is_lost: bool,
+    /// Whether the budget has granted a token for an attempt that has not begun.
+    has_token: bool,
     /// What the budget says, where that ends the run.
     refusal: Option<String>,
     /// What we failed in, where that ends the run.
@@ -69,6 +71,7 @@ impl Run {
             told_in_attempt: false,
             is_stopped: false,
             input_is_lost: false,
+            has_token: false,
             refusal: None,
             failure: None,
         }
@@ -205,6 +208,7 @@ impl Run {
             kill_after: self.policy.kill_after,
         };
         let attempt = Attempt::new(number, self.now, limits);
+        self.has_token = false;
         self.state = State::Starting { attempt, trigger, waited };
         actions.push(Action::Start { attempt: number, trigger });
     }

@@ -57,6 +57,12 @@ impl Timestamp {
         Timestamp::since_epoch(self.0.saturating_add(duration))
     }
 
+    /// This point less `duration`; the epoch at the earliest.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Timestamp {
+        Timestamp::since_epoch(self.0.saturating_sub(duration))
+    }
+
     /// Time since the Unix epoch.
     #[must_use]
     pub fn as_duration(self) -> Duration {

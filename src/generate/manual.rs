@@ -149,7 +149,8 @@ fn state() -> Roff {
          loss of power), its command dies with it, and the next call with that name goes on: with the count of attempts, in which the one \
          that was running counts and is shown as lost; with the rest of the wait, which is never longer than it was planned; and with the options \
          of the earlier calls where it gives none itself. What has changed of command, folder and policy is said. A run that ended, be it \
-         by a signal or --stop-job, is not gone on with: the next call begins a new one.",
+         by a signal or --stop-job, is not gone on with: the next call begins a new one. Reports in files and bundles hold the whole run; \
+         what is written to a descriptor or a fifo holds what happens from then on.",
         "A second call while a run goes on is refused with 125, and nothing is run. --fresh forgets a run that did not end.",
         "--jobs lists them; a run is running, waiting, dead (it did not end, and nobody goes on with it) or, by its outcome, ended. --retry-job, \
          --stop-job and the keys of --jobs --watch reach runs of the same user only. An attempt that was asked for by hand does not \

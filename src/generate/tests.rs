@@ -84,7 +84,7 @@ fn require_all(schema: &mut serde_json::Map<String, serde_json::Value>) {
 fn defaults(flags: crate::config::settings::Settings) -> Resolved {
     let environment = Environment::new(Vec::new());
     let call = Call {
-        flags,
+        flags: vec![flags],
         environment: &environment,
         earlier: Vec::new(),
         command: &[],

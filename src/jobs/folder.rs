@@ -2,20 +2,21 @@
 //!
 //! Nothing is opened through a link: whoever could make one here would be the owner.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
 use rustix::fs::{Mode, OFlags, open};
-use rustix::io::Errno;
 
 use crate::config::environment::Environment;
 use crate::config::name::Name;
+use crate::config::state_folder;
 use crate::engine::time::Timestamp;
 use crate::error::Error;
 use crate::unix::lock;
+use crate::unix::private::PrivateFolder;
 
 /// The state of this user's runs.
 #[derive(Clone, Debug)]
@@ -38,18 +39,13 @@ pub struct Lock {
 const LOCK: &str = "lock";
 
 impl State {
-    /// `$XDG_STATE_HOME/retryrun`, by default in `~/.local/state`; a relative folder is ignored, as the XDG Base Directory
-    /// Specification asks.
+    /// Where the environment says that it is.
     ///
     /// # Errors
-    /// There is no such folder to be known.
+    /// It does not say.
     pub fn of(environment: &Environment) -> Result<State, Error> {
-        let folder = |name| environment.get(name).map(Path::new).filter(|path| path.is_absolute());
-        let state = folder("XDG_STATE_HOME")
-            .map(Path::to_owned)
-            .or_else(|| folder("HOME").map(|home| home.join(".local/state")));
-        match state {
-            Some(state) => Ok(State { path: state.join("retryrun") }),
+        match state_folder(environment) {
+            Some(path) => Ok(State { path }),
             None => Err(Error::Usage(
                 "state of runs has no place: neither XDG_STATE_HOME nor HOME names a folder".into(),
             )),
@@ -65,7 +61,7 @@ impl State {
         for folder in [&self.path, &self.jobs(), &path] {
             let fail =
                 |source| Error::File { action: "keep state in", path: folder.clone(), source };
-            make_private(folder).map_err(fail)?;
+            PrivateFolder::make(folder).map_err(fail)?;
         }
         Ok(Folder { path })
     }
@@ -103,43 +99,17 @@ impl State {
     }
 }
 
-/// A folder of mode 0700 that is ours, and no link.
-fn make_private(path: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => sync_parent(path)?,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-            sync_parent(path)?;
-        }
-        Err(error) => return Err(error),
-    }
-    let refuse = |error: Errno| match error {
-        Errno::NOTDIR | Errno::LOOP => io::Error::other("it is no folder"),
-        error => error.into(),
-    };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let folder = File::from(open(path, flags, Mode::empty()).map_err(refuse)?);
-    let metadata = folder.metadata()?;
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to somebody else"));
-    }
-    if metadata.mode() & 0o777 != 0o700 {
-        folder.set_permissions(fs::Permissions::from_mode(0o700))?;
-    }
-    Ok(())
-}
-
-/// A new entry of a folder outlives a loss of power only if the folder is written, too.
-fn sync_parent(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
-}
-
 impl Folder {
     /// A folder that there is.
     #[cfg(test)]
     pub(super) fn at(path: PathBuf) -> Folder {
         Folder { path }
+    }
+
+    /// The name of the run.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.path.file_name()?.to_str()
     }
 
     /// The path of a file in it.
@@ -179,7 +149,7 @@ impl Folder {
                 Ok(file) => file,
                 // Whoever had it has removed it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    make_private(&self.path)?;
+                    PrivateFolder::make(&self.path)?;
                     continue;
                 }
                 Err(error) => return Err(error),

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::call::Call;
 use super::folder::Folder;
-use crate::engine::event::{AttemptStarted, Event, Line, Record, Trigger};
+use crate::engine::event::{AttemptStarted, Event, Line, Record, RunStarted, Trigger};
 use crate::engine::history::History;
 use crate::engine::time::{Timestamp, seconds};
 
@@ -35,9 +35,9 @@ const MOST_UNWRITTEN: usize = 1024 * 1024;
 pub struct Told {
     /// What the run was called with, and what it was gone on with; the last is the latest.
     pub calls: Vec<Call>,
-    /// What happened in it: first of all that it started.
+    /// What happened in it: first of all that it started, with what is known of that.
     pub records: Vec<Record>,
-    /// How many lines say nothing that can be understood.
+    /// How many lines say nothing that can be understood, or are missing.
     pub damaged: usize,
     /// How many bytes of it are whole lines.
     whole: u64,
@@ -88,7 +88,7 @@ struct Starting {
 pub fn read(folder: &Folder) -> io::Result<Option<Told>> {
     let mut bytes = Vec::new();
     folder.open(JOURNAL, OFlags::RDONLY)?.read_to_end(&mut bytes)?;
-    parse(&bytes)
+    parse(&bytes, folder.name())
 }
 
 /// The last record of a journal, if it is whole.
@@ -123,12 +123,16 @@ pub fn set_aside(folder: &Folder) -> io::Result<PathBuf> {
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-fn parse(bytes: &[u8]) -> io::Result<Option<Told>> {
+fn parse(bytes: &[u8], job: Option<&str>) -> io::Result<Option<Told>> {
     let mut told = Told { calls: Vec::new(), records: Vec::new(), damaged: 0, whole: 0, head: 0 };
     let mut starting = None;
+    let mut run_id = None;
     for line in bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
         told.whole += line.len() as u64;
         let mut value = serde_json::from_slice::<Value>(line).unwrap_or_default();
+        if let Some(run) = value.get("run").and_then(Value::as_str) {
+            run_id.get_or_insert_with(|| run.to_owned());
+        }
         let Some(version) = value.get("v").and_then(Value::as_u64) else {
             told.damaged += 1;
             continue;
@@ -151,8 +155,7 @@ fn parse(bytes: &[u8]) -> io::Result<Option<Told>> {
         }
     }
     told.begin(starting);
-    let has_begun =
-        matches!(told.records.first(), Some(Record { event: Event::RunStarted(_), .. }));
+    let has_begun = told.start_if_missing(run_id, job);
     Ok(has_begun.then_some(told))
 }
 
@@ -161,6 +164,25 @@ fn starts(record: &Record) -> bool {
 }
 
 impl Told {
+    /// Whether anything has happened. Where only the record of the start is missing, one takes its place that says what is known.
+    fn start_if_missing(&mut self, run_id: Option<String>, job: Option<&str>) -> bool {
+        let Some(first) = self.records.first() else { return false };
+        if matches!(first.event, Event::RunStarted(_)) {
+            return true;
+        }
+        let at = first.at.minus(first.t);
+        let start = RunStarted {
+            // It has to be one of its own, and the same at each look.
+            run_id: run_id.unwrap_or_else(|| format!("{:016x}", at.as_duration().as_nanos())),
+            job: job.map(str::to_owned),
+            ..RunStarted::default()
+        };
+        let event = Event::RunStarted(Box::new(start));
+        self.records.insert(0, Record { at, t: Duration::ZERO, event });
+        self.damaged = self.damaged.max(1);
+        true
+    }
+
     /// An attempt was about to start, and it is not told that it did.
     fn begin(&mut self, starting: Option<Starting>) {
         let Some(Starting { attempt, trigger, at, t }) = starting else { return };
@@ -297,7 +319,7 @@ mod tests {
     const WORDS: &[u8] = include_bytes!("../../tests/data/journals/words");
 
     fn told(bytes: &[u8]) -> Option<Told> {
-        parse(bytes).expect("it is of a version that is known")
+        parse(bytes, Some("x")).expect("it is of a version that is known")
     }
 
     fn lines(bytes: &[u8]) -> Vec<&[u8]> {
@@ -384,9 +406,37 @@ mod tests {
                 );
             }
         }
-        // Without its start nothing is known of a run.
-        assert!(told(&lines[2..].concat()).is_none());
         assert!(told(b"").is_none() && told(b"\0\0\n").is_none() && told(lines[0]).is_none());
+    }
+
+    #[test]
+    fn without_its_start_the_rest_counts() {
+        for (journal, damaged) in [(WAITING, 0), (WAITING, 1), (ENDED, 0), (RESUMED, 1)] {
+            let whole = told(journal).expect("it began");
+            let mut lines = lines(journal);
+            match damaged {
+                0 => drop(lines.remove(1)),
+                _ => lines[1] = b"\0\0\n",
+            }
+            let told = told(&lines.concat()).expect("something happened");
+            assert_eq!((told.damaged, &told.calls), (1, &whole.calls));
+            assert_eq!(told.records[1..], whole.records[1..]);
+            let [before, after] = [&whole, &told].map(|told| History::of(&told.records));
+            let (before, after) = (before.expect("it began"), after.expect("it began"));
+            assert_eq!((&after.run_id, &after.attempts), (&before.run_id, &before.attempts));
+            assert_eq!((after.retry_count, after.outcome), (before.retry_count, before.outcome));
+            let is_known = journal == RESUMED;
+            assert_eq!((after.job.as_deref(), after.start_is_known()), (Some("x"), is_known));
+            // The parts of a millisecond that a stamp does not have.
+            let began = [&before, &after].map(|history| history.started_at.as_duration());
+            assert!(began[0].abs_diff(began[1]) <= Duration::from_millis(2), "{began:?}");
+        }
+        // Of an attempt that was about to start not even the run's id is known.
+        let lines = lines(STARTING);
+        let of_start = |at: usize| told(&lines[at..].concat()).expect("it was about to start");
+        let (one, other) = (of_start(2), of_start(2));
+        assert_eq!(one.records, other.records);
+        assert_eq!(History::of(&one.records).map(|history| history.last_number()), Some(1));
     }
 
     #[test]
@@ -397,7 +447,7 @@ mod tests {
         let added = told(&lines.concat()).expect("it began");
         assert_eq!((added.damaged, added.records), (0, told(ENDED).expect("it began").records));
         lines.push(b"{\"v\":2,\"lamp\":1}\n");
-        let refused = parse(&lines.concat()).expect_err("it may mean anything");
+        let refused = parse(&lines.concat(), None).expect_err("it may mean anything");
         assert_eq!(refused.to_string(), "it was written by a later version of retryrun");
     }
 

@@ -56,6 +56,14 @@ pub trait Sink {
         Ok(())
     }
 
+    /// Takes a record of what a former process of the run has told already. `history` holds it.
+    ///
+    /// # Errors
+    /// As [`Sink::tell`].
+    fn recall(&mut self, _record: &Record, _history: &History) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Takes a warning that is no part of the run's story.
     ///
     /// # Errors
@@ -85,6 +93,9 @@ pub trait Destination {
     /// # Errors
     /// It cannot be written.
     fn write(&mut self, text: &str) -> io::Result<()>;
+
+    /// Whether all that is there will be what we write: not where others wrote or read before us.
+    fn is_ours_alone(&self) -> bool;
 
     /// The report is complete.
     ///
@@ -152,6 +163,13 @@ impl Sinks {
     /// Tells the reports. One that fails is said once, and never stops the run or another one.
     pub fn write_reports(&mut self, record: &Record, history: &History) {
         self.report(|sink| sink.tell(record, history));
+    }
+
+    /// Tells the reports what a former process has told, of a run that is gone on with.
+    pub fn recall(&mut self, records: &[Record], history: &History) {
+        for record in records {
+            self.report(|sink| sink.recall(record, history));
+        }
     }
 
     fn report(&mut self, mut tell: impl FnMut(&mut dyn Sink) -> io::Result<()>) {

@@ -16,6 +16,11 @@ pub struct EventStream {
 }
 
 impl Sink for EventStream {
+    /// A file is to have the whole run; whoever reads a stream has had that part.
+    fn recall(&mut self, record: &Record, history: &History) -> io::Result<()> {
+        if self.destination.is_ours_alone() { self.tell(record, history) } else { Ok(()) }
+    }
+
     fn tell(&mut self, record: &Record, history: &History) -> io::Result<()> {
         let line = serde_json::to_string(&Line::new(&history.run_id, record))?;
         self.destination.write(&(harmless_json(&line) + "\n"))?;

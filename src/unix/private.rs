@@ -39,7 +39,8 @@ impl PrivateFolder {
 
     fn in_folder(parent: &OwnedFd, name: &Path) -> io::Result<PrivateFolder> {
         match mkdirat(parent, name, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
+            Ok(()) => sync(parent)?,
+            Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -78,6 +79,16 @@ impl PrivateFolder {
     /// Those of fsync(2).
     pub fn sync(&self) -> io::Result<()> {
         Ok(fsync(&self.0)?)
+    }
+}
+
+/// What was made in a folder outlives a loss of power only if the folder is written, too. One that we may not read is left to the system.
+fn sync(folder: &OwnedFd) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match openat(folder, ".", flags, Mode::empty()) {
+        Ok(folder) => Ok(fsync(folder)?),
+        Err(Errno::ACCESS) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -365,4 +365,14 @@ fn a_lost_attempt_is_retried_at_the_cost_of_a_token() {
     let granted = Script::new([exits(0)]).paying([Granted]).go_on(&told, secs(60.0));
     assert_eq!(triggers(&granted), [Trigger::First, Trigger::Resumed]);
     assert_eq!(granted.history().retry_count, 1);
+    // Which is given back where it is made by hand, and not where the wait is broken off.
+    let told = told_until(secs(5.2));
+    let waiting = Script::new([exits(0)]).paying([Granted]);
+    for (happening, gives_back) in [(Happening::RetryNow, true), (Happening::Stop, false)] {
+        let told = &told[..told.len() - 1];
+        let played = waiting.clone().at(secs(5.5), happening).go_on(told, secs(5.2));
+        let transcript = &played.transcript;
+        assert!(transcript.contains("< Granted"), "{transcript}");
+        assert_eq!(transcript.contains("put back: Token"), gives_back, "{transcript}");
+    }
 }

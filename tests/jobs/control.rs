@@ -233,6 +233,39 @@ fn what_was_said_now_wins_over_what_was_said_then() {
 }
 
 #[test]
+fn flags_beside_rerun_job_win_and_are_kept() {
+    let home = Home::new();
+    assert_eq!(home.run(&["-n2", "-d0", "--retry-on=3"], "exit 3").run().code(), Some(3));
+    let options = |ran: &Ran| (ran.history().policy.retries, ran.history().attempts.len());
+    // The variable was not there when it was called: a flag of then is stronger.
+    let again = home.call(["--rerun-job", "x"]).env("RETRYRUN_RETRIES", "7").run();
+    assert_eq!(options(&again), (Some(2), 3));
+    let words =
+        ["-n1", "--rerun-job=x", "--stop-on=9", "--report=said.json", "--exit-code=exhausted=70"];
+    let again = home.call(words).run();
+    assert_eq!((again.code(), options(&again)), (Some(70), (Some(1), 2)));
+    let reasons = again.history().attempts.into_iter().map(|attempt| attempt.rule);
+    assert_eq!(reasons.collect::<Vec<_>>(), [Some("3".to_owned()), Some("3".to_owned())]);
+    assert!(home.file("said.json").exists(), "paths are seen from the folder of the run");
+    // They are the run's from then on, be it run again or gone on with.
+    let again = home.ask("--rerun-job", "x");
+    assert_eq!((again.code(), options(&again)), (Some(70), (Some(1), 2)));
+    let words = ["--rerun-job", "x", "-d1000"];
+    let running = home.call(words).start();
+    home.wait_for("x", "waiting");
+    kill(running);
+    home.comes_due("x");
+    let ran = home.run(&[], "exit 3").run();
+    assert_eq!((ran.code(), options(&ran)), (Some(70), (Some(1), 2)), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("changed"), "{}", ran.stderr);
+    // Not another name: that run may stand anywhere.
+    for option in ["--job=y", "--fresh"] {
+        let ran = home.call(["--rerun-job", "x", option]).run();
+        assert!(ran.code() == Some(125) && ran.stderr.contains("conflicts with"), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn a_folder_that_is_gone_is_said() {
     let home = Home::new();
     fs::create_dir(home.file("gone")).expect("a folder");

@@ -191,6 +191,40 @@ fn of_a_damaged_journal_what_is_whole_counts() {
 }
 
 #[test]
+fn without_the_record_of_its_start_a_run_goes_on() {
+    let home = Home::new();
+    let running = home.run(&["-n3", "-d1000"], "exit 3").start();
+    home.wait_for("x", "waiting");
+    let whole = home.show("x");
+    kill(running);
+    let journal = fs::read_to_string(home.state("x", "journal")).expect("it is there");
+    let lines: Vec<&str> = journal.lines().collect();
+    assert!(lines[1].contains("run_started"), "{journal}");
+    home.put("x", &format!("{}\n\0\0\0\n{}\n", lines[0], lines[2..].join("\n")));
+    let shown = home.show("x");
+    assert_eq!(
+        (shown.run_id, shown.job, shown.attempts),
+        (whole.run_id, whole.job, whole.attempts)
+    );
+    assert!(shown.command.is_empty(), "it is not known");
+    let listed = home.call(["--jobs"]).run();
+    assert!(listed.stdout.contains("dead") && listed.stderr.is_empty(), "{}", listed.stdout);
+    home.comes_due("x");
+    let ran = home.run(&["--delays=0"], "exit 3").run();
+    assert_eq!(
+        attempts(&ran.history()),
+        "first exit 3, resumed exit 3, retry exit 3, retry exit 3"
+    );
+    let said = "retryrun: the journal of x is damaged: 1 line of it count for nothing";
+    assert_eq!(ran.lines().first(), Some(&said), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("changed"), "{}", ran.stderr);
+    assert_eq!(ran.history().command, ["bash", "-c", "exit 3"]);
+    // And so it can be shown, and run again.
+    assert_eq!(attempts(&home.show("x")), attempts(&ran.history()));
+    assert_eq!(home.ask("--rerun-job", "x").code(), Some(3));
+}
+
+#[test]
 fn a_journal_that_says_nothing_is_set_aside_and_named() {
     let home = Home::new();
     for count in 1..=2 {

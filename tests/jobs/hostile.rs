@@ -84,7 +84,8 @@ fn nothing_is_opened_through_a_link() {
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         symlink(target.path(), &path).expect("a link");
         let ran = home.run(&[], "echo ran").run();
-        let said = format!("retryrun: cannot keep state in {}: it is no folder", path.display());
+        let said =
+            format!("retryrun: cannot keep state in {}: it is a symbolic link", path.display());
         assert_eq!(refused(&ran), said);
         assert_eq!(fs::read_dir(target.path()).expect("it is there").count(), 1);
         assert_eq!(fs::metadata(target.path()).expect("it is there").mode() & 0o777, 0o755);
@@ -161,7 +162,7 @@ fn the_state_of_another_user_is_refused() {
     chown(home.file("retryrun"), Some(65_534), None).expect("we are root");
     let ran = home.run(&[], "echo ran").run();
     let said = format!(
-        "retryrun: cannot keep state in {}: it belongs to somebody else",
+        "retryrun: cannot keep state in {}: it belongs to another user",
         home.file("retryrun").display()
     );
     assert_eq!(refused(&ran), said);

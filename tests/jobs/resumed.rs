@@ -202,6 +202,36 @@ fn the_logs_of_attempts_before_are_kept() {
 }
 
 #[test]
+fn reports_in_files_have_the_whole_run() {
+    let home = Home::new();
+    let options =
+        ["-n2", "-d1000", "--report=events.ndjson", "--report=bundle:all", "--report=ndjson:-"];
+    let running = home.run(&options, "exit 3").start();
+    home.wait_for("x", "waiting");
+    kill(running);
+    home.comes_due("x");
+    let ran = home.run(&["--delays=0"], "exit 0").run();
+    let events = |text: String| -> Vec<String> {
+        let event =
+            |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("an object");
+        text.lines()
+            .map(|line| event(line)["event"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    };
+    let since = ["run_resumed", "attempt_started", "attempt_ended", "run_stopped"];
+    let whole = ["run_started", "attempt_started", "attempt_ended", "retry_planned"];
+    let whole: Vec<&str> = whole.into_iter().chain(since).collect();
+    for file in ["events.ndjson", "all/events.ndjson"] {
+        assert_eq!(
+            events(fs::read_to_string(home.file(file)).expect("it is there")),
+            whole,
+            "{file}"
+        );
+    }
+    assert_eq!(events(ran.stdout), since, "whoever reads it has had the rest");
+}
+
+#[test]
 fn input_is_read_from_its_start() {
     let home = Home::new();
     dead(&home, &["-n2"]);

@@ -4,7 +4,7 @@ use super::Run;
 use crate::engine::event::{Outcome, Trigger};
 use crate::engine::signal::Signal;
 use crate::engine::state::State;
-use crate::engine::{Action, Refund, Sender};
+use crate::engine::{Action, Sender};
 
 impl Run {
     /// A signal tells us to stop.
@@ -64,13 +64,12 @@ impl Run {
 
     pub(super) fn retry_now(&mut self, actions: &mut Vec<Action>) {
         let State::Waiting(wait) = &mut self.state else { return };
-        let is_paid_for = wait.trigger == Trigger::Retry && self.policy.budget.is_some();
-        actions.extend(is_paid_for.then_some(Action::PutBack(Refund::Token)));
         if wait.sweeping {
             wait.trigger = Trigger::Manual;
             wait.until = self.now.elapsed;
-            return;
+            return self.give_back_token(actions);
         }
+        self.give_back_token(actions);
         self.go_on(Trigger::Manual, self.state.waited(self.now), actions);
     }
 }

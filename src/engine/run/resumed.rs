@@ -168,7 +168,7 @@ fn resumed(identity: &RunStarted, before: &History, has_new_policy: bool) -> Run
     let RunStarted { command, cwd, host, pid, version, policy, max_retries, .. } = identity.clone();
     let mut changed = Vec::new();
     let mut note = |name: &str, differs: bool| {
-        if differs {
+        if differs && before.start_is_known() {
             changed.push(name.to_owned());
         }
     };

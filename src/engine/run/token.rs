@@ -20,6 +20,7 @@ impl Run {
     /// The budget has answered.
     pub(super) fn token(&mut self, token: Token, actions: &mut Vec<Action>) {
         let State::TakingToken(planned) = self.state else { return };
+        self.has_token = token == Token::Granted;
         let name = self.policy.budget.clone().unwrap_or_default();
         self.refusal = match token {
             Token::Granted if planned.too_late.is_some_and(|late| self.now.elapsed >= late) => {
@@ -30,6 +31,13 @@ impl Run {
             Token::Unreachable => Some(format!("the store of the budget {name} cannot be reached")),
         };
         self.finish(Outcome::Budget, planned.leftovers, actions);
+    }
+
+    /// The attempt that follows is by hand, and those cost nothing. A wait that is broken off otherwise has cost its token.
+    pub(super) fn give_back_token(&mut self, actions: &mut Vec<Action>) {
+        if std::mem::take(&mut self.has_token) {
+            actions.push(Action::PutBack(Refund::Token));
+        }
     }
 
     /// A success at the first attempt gives something back.
