@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms, and the rooms that each may know: ARCHITECTURE.md draws the same picture.
-const MAY_KNOW: [(&str, &[&str]); 25] = [
+const MAY_KNOW: [(&str, &[&str]); 26] = [
     ("main", &["lib", "config", "unix"]),
     (
         "lib",
@@ -18,6 +18,7 @@ const MAY_KNOW: [(&str, &[&str]); 25] = [
             "config",
             "destination",
             "driver",
+            "earlier",
             "engine",
             "error",
             "generate",
@@ -60,6 +61,7 @@ const MAY_KNOW: [(&str, &[&str]); 25] = [
     ("bundle", &["config", "destination", "engine", "patterns", "report", "streams", "unix"]),
     ("command", &["config", "hook", "jobs", "patterns", "streams"]),
     ("destination", &["config", "report", "unix"]),
+    ("earlier", &["cli", "config", "engine", "error", "jobs"]),
     ("facts", &["config", "engine"]),
     ("hint", &["config", "engine"]),
     ("hook", &["engine", "error", "unix"]),

@@ -9,6 +9,7 @@ use super::Driver;
 use super::waiting::remaining;
 use crate::engine::time::Timestamp;
 use crate::engine::{Input, Why};
+use crate::report::columns::width;
 use crate::report::live::{self, Room};
 use crate::unix::clock::Alarm;
 use crate::unix::keys::{self, Keys};
@@ -140,7 +141,7 @@ impl Screen {
             if std::mem::take(&mut self.begins_a_row) {
                 line.begin_a_row();
             }
-            line.show(&text, live::width(&text));
+            line.show(&text, width(&text));
             self.text = text;
         }
     }

@@ -3,6 +3,7 @@
 //! How one attempt is brought to its end is `attempt`'s.
 
 mod asked;
+mod leftovers;
 mod resumed;
 mod token;
 
@@ -324,24 +325,9 @@ impl Run {
         }
     }
 
-    /// Stops after an attempt, first ending what that left behind, where nothing of it is to stay.
-    fn finish(&mut self, outcome: Outcome, leftovers: u64, actions: &mut Vec<Action>) {
-        let nothing_stays = self.policy.leftovers == Leftovers::Kill && self.failure.is_none();
-        if leftovers > 0 && nothing_stays {
-            self.state = State::Sweeping(outcome);
-            actions.push(self.sweep(Sweep::All));
-        } else {
-            self.stop(outcome, Duration::ZERO, actions);
-        }
-    }
-
     fn planned(&self, trigger: Trigger, retry: u64, delay: Duration, leftovers: u64) -> Planned {
         let too_late = self.policy.deadline.map(|deadline| deadline.saturating_sub(delay));
         Planned { trigger, retry, delay, leftovers, too_late }
-    }
-
-    fn sweep(&self, which: Sweep) -> Action {
-        Action::Sweep { which, signal: self.policy.stop_signal }
     }
 
     /// Begins the wait before the next attempt.
@@ -359,33 +345,6 @@ impl Run {
         let trigger = trigger.planned();
         self.tell(Event::RetryPlanned(RetryPlanned { attempt, trigger, retry, delay }), actions);
         actions.extend(sweep.map(|which| self.sweep(which)));
-    }
-
-    fn swept(&mut self, survives: bool, actions: &mut Vec<Action>) {
-        match &mut self.state {
-            State::Waiting(_) if survives => {
-                self.failure = Some(CANNOT_BE_KILLED.to_owned());
-                self.stop(Outcome::Permanent, self.state.waited(self.now), actions);
-            }
-            State::Waiting(wait) => {
-                wait.sweeping = false;
-                self.tick(actions);
-            }
-            State::Sweeping(outcome) => {
-                let outcome = *outcome;
-                if survives {
-                    self.failure = Some(CANNOT_BE_KILLED.to_owned());
-                }
-                self.stop(outcome, Duration::ZERO, actions);
-            }
-            State::Ready
-            | State::Starting { .. }
-            | State::Attempting(_)
-            | State::Asking(_)
-            | State::TakingToken(_)
-            | State::Preparing { .. }
-            | State::Over(_) => {}
-        }
     }
 
     fn tick(&mut self, actions: &mut Vec<Action>) {

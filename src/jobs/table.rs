@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::list::{Listed, Standing};
 use crate::engine::event::Verdict;
 use crate::engine::time::{Timestamp, human};
+use crate::report::columns::{cut, width};
 use crate::report::text::{command_line, harmless};
 
 /// What stands above each column.
@@ -82,34 +83,6 @@ fn line(row: &[String; HEADINGS.len()], columns: &[(usize, usize)]) -> String {
         line.extend(std::iter::repeat_n(' ', blanks));
     }
     line.trim_end().to_owned()
-}
-
-/// No more columns than this does a text take up: terminals disagree about what is not ASCII.
-#[must_use]
-pub fn width(text: &str) -> usize {
-    text.chars().map(width_of).sum()
-}
-
-fn width_of(c: char) -> usize {
-    if c.is_ascii() { 1 } else { 2 }
-}
-
-/// The beginning of a text, where all of it is too long.
-#[must_use]
-pub fn cut(text: &str, columns: usize) -> String {
-    const MORE: &str = "..";
-    if width(text) <= columns {
-        return text.to_owned();
-    }
-    let mut free = columns.saturating_sub(MORE.len());
-    let fits = |c: &char| {
-        let is_room = width_of(*c) <= free;
-        free = free.saturating_sub(width_of(*c));
-        is_room
-    };
-    let beginning: String = text.chars().take_while(fits).collect();
-    let more = MORE.get(..columns.min(MORE.len())).unwrap_or_default();
-    beginning + more
 }
 
 fn row(listed: &Listed, now: Timestamp) -> [String; HEADINGS.len()] {
@@ -195,14 +168,14 @@ nightly  waiting  1/4      0        -     in 1m  20s  sh -c 'a\\nb'
         let now = Timestamp::since_epoch(NOW);
         let at = |columns| within(columns, &runs, now).pop().unwrap_or_default();
         let [name, attempt, rest] = ["nightly  waiting", "  1/4    ", "  -     in 1m"];
-        let all = format!("{name}{attempt}  0      {rest}  20s  sh -c 'a l..");
+        let all = format!("{name}{attempt}  0      {rest}  20s  sh -c 'a ...");
         assert_eq!(at(66), all);
-        assert_eq!(at(65), format!("{name}{attempt}{rest}  20s  sh -c 'a long comm.."));
-        assert_eq!(at(52), format!("{name}{attempt}{rest}  sh -c 'a l.."));
+        assert_eq!(at(65), format!("{name}{attempt}{rest}  20s  sh -c 'a long com..."));
+        assert_eq!(at(52), format!("{name}{attempt}{rest}  sh -c 'a ..."));
         assert_eq!(at(40), format!("{name}{attempt}{rest}"));
         assert_eq!(at(30), format!("{name}  in 1m"));
         assert_eq!(at(18), "nightly  waiting");
-        assert_eq!(at(5), "nig..");
+        assert_eq!(at(5), "ni...");
     }
 
     #[test]

@@ -5,9 +5,10 @@
 use std::mem;
 
 use super::list::{Listed, Standing};
-use super::table::{cut, width, within};
+use super::table::within;
 use crate::config::name::Name;
 use crate::engine::time::Timestamp;
+use crate::report::columns::{cut, width};
 use crate::unix::screen::{Key, Size};
 
 /// What keys do, from wordy to short.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::columns::{cut, width};
 use super::log::counted;
 use super::text::harmless;
 use crate::engine::history::{Attempt, History};
@@ -94,33 +95,6 @@ impl Room {
     fn fits(self, text: &str) -> bool {
         width(text) <= self.most()
     }
-}
-
-/// No more columns than this does a text take up: terminals disagree about what is not ASCII.
-#[must_use]
-pub fn width(text: &str) -> usize {
-    text.chars().map(width_of).sum()
-}
-
-fn width_of(c: char) -> usize {
-    if c.is_ascii() { 1 } else { 2 }
-}
-
-/// The beginning of a text.
-fn cut(text: &str, columns: usize) -> String {
-    const MORE: &str = "...";
-    if width(text) <= columns {
-        return text.to_owned();
-    }
-    let mut free = columns.saturating_sub(MORE.len());
-    let fits = |c: &char| {
-        let width = width_of(*c);
-        let is_room = width <= free;
-        free = free.saturating_sub(width);
-        is_room
-    };
-    let beginning: String = text.chars().take_while(fits).collect();
-    beginning + MORE
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! They know the engine's nouns and nothing else; where their text goes is handed in.
 
 pub mod ci;
+pub mod columns;
 pub mod headline;
 pub mod html;
 pub mod json;
