@@ -28,6 +28,33 @@ fn much_that_is_held_back_is_exact() {
 }
 
 #[test]
+fn it_is_exact_wherever_it_goes() {
+    let expected: String = (1..=300_000).map(|number| format!("{number}\n")).collect();
+    let run = format!("{RETRYRUN} --stdout=final -- seq 1 300000");
+    let socket = format!(
+        "import socket, subprocess\n\
+         ours, theirs = socket.socketpair()\n\
+         child = subprocess.Popen('{run}'.split(), stdout=theirs)\n\
+         theirs.close()\n\
+         with ours.makefile('rb') as read: open('out', 'wb').write(read.read())\n\
+         raise SystemExit(child.wait())"
+    );
+    for (shell, script, before) in [
+        ("bash", format!("{run} >out"), ""),
+        ("bash", format!("{run} >>out"), "before\n"),
+        ("bash", format!("set -o pipefail; {run} | dd bs=7777 status=none >out"), ""),
+        ("python3", socket, ""),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("out"), before).expect("a file");
+        let status = Command::new(shell).args(["-c", &script]).current_dir(folder.path()).status();
+        assert!(status.is_ok_and(|status| status.success()), "{script}");
+        let text = fs::read_to_string(folder.path().join("out")).expect("it is there");
+        assert!(text == format!("{before}{expected}"), "{script}: {} bytes", text.len());
+    }
+}
+
+#[test]
 fn an_interrupted_runs_output_is_written_too() {
     let script = "echo half; kill -TERM $PPID; sleep 1000";
     let ran = Test::bash(&["--stdout=final"], script).run();

@@ -26,8 +26,9 @@ const DRAIN_ALL: Duration = Duration::from_secs(2);
 /// As much as a pipe can hold: what the command wrote is no more, and what others write has no end.
 const LAST_CALL: usize = 1024 * 1024;
 
-/// How much of what was held back is written at once.
+/// How much of what was held back is written at once, and how much the kernel moves.
 const CHUNK: usize = 64 * 1024;
+const MOVED: usize = 1024 * 1024;
 
 /// What is to be done with the outputs of all attempts.
 #[derive(Clone, Debug, Default)]
@@ -350,8 +351,19 @@ impl Outputs {
             return Ok(());
         }
         let outlet = Outlet::open(Output::Stdout)?;
-        let mut buffer = vec![0; CHUNK];
         let mut place = 0;
+        if let Some((file, end)) = self.held.file().filter(|_| outlet.can_be_moved_to()) {
+            while place < end {
+                let most = usize::try_from(end - place).unwrap_or(MOVED).min(MOVED);
+                match poll_fn(|context| outlet.poll_send(context, file, place, most)).await {
+                    Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                    Ok(length) => place += length as u64,
+                    Err(error) if error.kind() == ErrorKind::InvalidInput => break,
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        let mut buffer = vec![0; CHUNK];
         while place < self.held.len() {
             let length = self.held.read_at(place, &mut buffer)?;
             let mut rest = buffer

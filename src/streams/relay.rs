@@ -92,7 +92,7 @@ impl Relay {
         let channel = Channel::open(output)?;
         let can_be_moved = match &sink {
             Sink::Outlet(outlet) => outlet.can_be_moved_to() && channel.can_be_moved(),
-            Sink::Held => false,
+            Sink::Held => channel.can_be_moved(),
         };
         Ok(Relay {
             output,
@@ -152,11 +152,14 @@ impl Relay {
                 }
                 continue;
             }
-            if self.is_moved
-                && self.last_call.is_none()
-                && let Some(step) = ready!(self.poll_move(context))
-            {
-                return Poll::Ready(step);
+            if self.is_moved && self.last_call.is_none() {
+                let moved = match &self.sink {
+                    Sink::Outlet(_) => self.poll_move(context),
+                    Sink::Held => self.poll_hold(context, readers.held),
+                };
+                if let Some(step) = ready!(moved) {
+                    return Poll::Ready(step);
+                }
             }
             let read = match self.last_call {
                 None => ready!(self.channel.poll_read(context, &mut self.buffer)),
@@ -201,6 +204,23 @@ impl Relay {
                 Poll::Ready(None)
             }
             Err(error) => Poll::Ready(Some(Step::Refused(error))),
+        }
+    }
+
+    /// The same, into the spool, as soon as that has a file.
+    fn poll_hold(&mut self, context: &mut Context<'_>, held: &mut Spool) -> Poll<Option<Step>> {
+        let Some((file, end)) = held.file() else { return Poll::Ready(None) };
+        match ready!(self.channel.poll_move_to_file(context, file, end, MOVED)) {
+            Ok(0) => Poll::Ready(Some(Step::Ended)),
+            Ok(length) => {
+                held.note_moved(length);
+                Poll::Ready(Some(Step::Wrote))
+            }
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                self.is_moved = false;
+                Poll::Ready(None)
+            }
+            Err(error) => Poll::Ready(Some(Step::Unheld(error))),
         }
     }
 

@@ -59,6 +59,17 @@ impl Spool {
         Ok(())
     }
 
+    /// The file that holds all of them, and its end, for bytes that the kernel moves; none where memory does.
+    #[must_use]
+    pub fn file(&self) -> Option<(&File, u64)> {
+        Some((self.file.as_ref()?, self.length))
+    }
+
+    /// The kernel has moved bytes to the end of the file.
+    pub fn note_moved(&mut self, length: usize) {
+        self.length = self.length.saturating_add(length as u64);
+    }
+
     /// Reads from a place; 0 at the end.
     ///
     /// # Errors

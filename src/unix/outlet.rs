@@ -3,6 +3,7 @@
 //! O_NONBLOCK belongs to an open file description, which we share with whoever gave it to us: it is never set there.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::future::pending;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -13,8 +14,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, Mode, OFlags, fstat, open};
-use rustix::io::{Errno, ioctl_fionread};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open, sendfile};
+use rustix::io::{Errno, ioctl_fionread, retry_on_intr};
 use rustix::net::{SendFlags, send};
 use rustix::pipe::{SpliceFlags, splice};
 use tokio::io::unix::AsyncFd;
@@ -97,7 +98,7 @@ impl Writer {
             Way::Flag => send(&self.fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
             Way::Small => rustix::io::write(&self.fd, bytes.get(..SMALL).unwrap_or(bytes)),
         };
-        rustix::io::retry_on_intr(write).map_err(io::Error::from)
+        retry_on_intr(write).map_err(io::Error::from)
     }
 
     /// Waits for room in a report, of which there was none, as long as our patience lasts, and no longer than this. Answers how long.
@@ -211,6 +212,33 @@ impl Outlet {
             Registered::Waits(writer) => writer.get_ref(),
         };
         matches!(writer.way, Way::Own | Way::Plain)
+    }
+
+    /// Writes once from a place in a file, without looking at it, by sendfile(2) if there is room; answers how much was taken.
+    ///
+    /// # Errors
+    /// Those of sendfile(2); EINVAL where the kernel cannot, such as to a file that is appended to.
+    pub fn poll_send(
+        &self,
+        context: &mut Context<'_>,
+        file: &File,
+        mut place: u64,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        let mut send = |writer: &Writer| {
+            retry_on_intr(|| sendfile(writer, file, Some(&mut place), most))
+                .map_err(io::Error::from)
+        };
+        let writer = match &self.0 {
+            Registered::Takes(writer) => return Poll::Ready(send(writer)),
+            Registered::Waits(writer) => writer,
+        };
+        loop {
+            let mut ready = ready!(writer.poll_write_ready(context))?;
+            if let Ok(sent) = ready.try_io(|writer| send(writer.get_ref())) {
+                return Poll::Ready(sent);
+            }
+        }
     }
 
     /// Moves what is in a pipe here by splice(2), as soon as there is something. Where there is no room, whoever asks is woken when there is.

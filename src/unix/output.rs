@@ -1,5 +1,6 @@
 //! Stdout and stderr as we were given them, and what a command gets in their place when we read what it writes.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
@@ -180,6 +181,20 @@ impl Channel {
         most: usize,
     ) -> Poll<io::Result<Moved>> {
         outlet.poll_move(context, &self.ours, most)
+    }
+
+    /// The same, to a place in a file.
+    ///
+    /// # Errors
+    /// Those of splice(2); EINVAL where the kernel cannot.
+    pub fn poll_move_to_file(
+        &self,
+        context: &mut Context<'_>,
+        file: &File,
+        place: u64,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        self.ours.poll_move_to_file(context, file, place, most)
     }
 
     /// Reads once what is there.

@@ -1,9 +1,12 @@
 //! A descriptor of ours whose readability the event loop waits for.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, ready};
 
+use rustix::io::Errno;
+use rustix::pipe::{SpliceFlags, splice};
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
 /// A non-blocking descriptor in the event loop.
@@ -70,6 +73,28 @@ impl Readable {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<AsyncFdReadyGuard<'a, OwnedFd>>> {
         self.0.poll_read_ready(context)
+    }
+
+    /// Moves what is in a pipe to a place in a file by splice(2), as soon as there is something. 0 is the end.
+    ///
+    /// # Errors
+    /// Those of splice(2); EINVAL where the kernel cannot.
+    pub(super) fn poll_move_to_file(
+        &self,
+        context: &mut Context<'_>,
+        file: &File,
+        mut place: u64,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut data = ready!(self.poll_ready(context))?;
+            let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+            match splice(self.fd(), None, file, Some(&mut place), most, flags) {
+                Err(Errno::AGAIN) => data.clear_ready(),
+                Err(Errno::INTR) => {}
+                moved => return Poll::Ready(moved.map_err(io::Error::from)),
+            }
+        }
     }
 
     /// Reads once what is there, whatever the event loop knows of it.
