@@ -71,7 +71,7 @@ impl Job {
             Err(error) if error.kind() == io::ErrorKind::NotFound => (None, None),
             Err(error) => return Err(fail(error)),
         };
-        let told = told.filter(|told| Unended::of(&told.records).is_some());
+        let told = told.filter(|told| told.unended().is_some());
         let warning = warning.or_else(|| damage(told.as_ref()?, name));
         Ok(Job { folder, _lock: lock, told, warning })
     }
@@ -80,7 +80,7 @@ impl Job {
     #[must_use]
     pub fn unended(&self) -> Option<(Unended, &[Call])> {
         let told = self.told.as_ref()?;
-        Some((Unended::of(&told.records)?, &told.calls))
+        Some((told.unended()?, &told.calls))
     }
 
     /// What was told of it.

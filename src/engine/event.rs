@@ -104,6 +104,19 @@ pub enum Event {
     RunStopped(RunStopped),
 }
 
+impl Event {
+    /// The names of all kinds on the wire.
+    pub const NAMES: [&'static str; 7] = [
+        "run_started",
+        "run_resumed",
+        "attempt_started",
+        "attempt_cut",
+        "attempt_ended",
+        "retry_planned",
+        "run_stopped",
+    ];
+}
+
 /// Who runs what, under which policy. The text in it is fit to be shown: what is to be masked, is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -157,6 +157,33 @@ pub struct Attempt {
     pub next_delay: Option<Duration>,
 }
 
+/// A history with what it does not show, to be gone on with where its records are not kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Condensed {
+    history: History,
+    retries_used: u64,
+    rule_retries: u64,
+    #[serde(with = "optional_seconds")]
+    previous_delay: Option<Duration>,
+    successes: u64,
+}
+
+impl From<&History> for Condensed {
+    fn from(history: &History) -> Condensed {
+        let History { retries_used, rule_retries, previous_delay, successes, .. } = *history;
+        let history = history.clone();
+        Condensed { history, retries_used, rule_retries, previous_delay, successes }
+    }
+}
+
+impl From<Condensed> for History {
+    fn from(condensed: Condensed) -> History {
+        let Condensed { history, retries_used, rule_retries, previous_delay, successes } =
+            condensed;
+        History { retries_used, rule_retries, previous_delay, successes, ..history }
+    }
+}
+
 impl History {
     /// The history of a run that just began.
     #[must_use]

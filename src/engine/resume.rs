@@ -51,11 +51,19 @@ impl Unended {
     /// What the records of a run add up to; none if it has ended, or if they do not begin with its start.
     #[must_use]
     pub fn of(records: &[Record]) -> Option<Unended> {
-        let history = History::of(records)?;
+        let (first, rest) = records.split_first()?;
+        Unended::after(History::of([first])?, rest)
+    }
+
+    /// The same, of the records that follow a history.
+    #[must_use]
+    pub fn after(mut history: History, records: &[Record]) -> Option<Unended> {
         let mut stood = Stood::Begun;
         let mut ending = None;
         let mut last = Duration::ZERO;
-        for Record { event, t, .. } in records {
+        for record in records {
+            history.apply(record);
+            let Record { event, t, .. } = record;
             last = last.max(*t);
             stood = match event {
                 Event::RunStarted(_) | Event::RunResumed(_) | Event::AttemptCut(_) => stood,

@@ -47,6 +47,8 @@ pub struct Run {
     /// Whether somebody stopped the run.
     is_stopped: bool,
     input_is_lost: bool,
+    /// That an attempt is being ended of which it is not known yet that it has started: told when it is.
+    untold_cut: Option<AttemptCut>,
     /// Whether the budget has granted a token for an attempt that has not begun.
     has_token: bool,
     /// What the budget says, where that ends the run.
@@ -72,6 +74,7 @@ impl Run {
             told_in_attempt: false,
             is_stopped: false,
             input_is_lost: false,
+            untold_cut: None,
             has_token: false,
             refusal: None,
             failure: None,
@@ -222,6 +225,9 @@ impl Run {
         let event = AttemptStarted { attempt: attempt.number, trigger, pid, waited };
         self.state = State::Attempting(attempt);
         self.tell(Event::AttemptStarted(event), actions);
+        if let Some(cut) = self.untold_cut.take() {
+            self.tell(Event::AttemptCut(cut), actions);
+        }
     }
 
     fn cannot_start(&mut self, kind: SpawnErrorKind, error: String, actions: &mut Vec<Action>) {
@@ -405,7 +411,11 @@ impl Run {
                         signal,
                         kill_after: to_micros(self.policy.kill_after),
                     };
-                    self.tell(Event::AttemptCut(event), actions);
+                    if matches!(self.state, State::Starting { .. }) {
+                        self.untold_cut = Some(event);
+                    } else {
+                        self.tell(Event::AttemptCut(event), actions);
+                    }
                 }
                 actions.push(Action::Kill(signal));
             }

@@ -13,7 +13,6 @@ use super::{masked, table};
 use crate::config::name::Name;
 use crate::engine::event::Outcome;
 use crate::engine::exit::Exit;
-use crate::engine::history::History;
 use crate::engine::keyword::did_you_mean;
 use crate::engine::time::Timestamp;
 use crate::error::Error;
@@ -57,7 +56,7 @@ pub fn show(
     mask: &dyn Fn(&str) -> String,
 ) -> Result<String, Error> {
     let (_, told) = find(state, name)?;
-    let mut history = History::of(&told.records).ok_or_else(|| unknown(state, name))?;
+    let mut history = told.history().ok_or_else(|| unknown(state, name))?;
     masked::history(&mut history, mask);
     Ok(match for_people {
         true => markdown::on_a_terminal(&history),
@@ -72,7 +71,7 @@ pub fn show(
 pub fn ask(state: &State, name: &Name, request: Request) -> Result<Exit, Error> {
     let (folder, told) = find(state, name)?;
     let fail = |source| Error::Job { name: name.to_string(), source };
-    let is_over = History::of(&told.records).is_some_and(|history| history.outcome.is_some());
+    let is_over = told.history().is_some_and(|history| history.outcome.is_some());
     // One that is over may still have its last hook to run, which a stop ends.
     let is_in_vain = is_over && request == Request::Retry;
     let Some(owner) = folder.owner().filter(|_| !is_in_vain) else {
@@ -107,7 +106,7 @@ fn is_heard(folder: &Folder, owner: u32, request: Request) -> io::Result<bool> {
 /// There is no such run, or it has not ended.
 pub fn calls_of_ended(state: &State, name: &Name) -> Result<Vec<Call>, Error> {
     let (folder, told) = find(state, name)?;
-    let outcome: Option<Outcome> = History::of(&told.records).and_then(|history| history.outcome);
+    let outcome: Option<Outcome> = told.history().and_then(|history| history.outcome);
     let trouble = match (outcome, folder.is_owned()) {
         (Some(_), false) => return Ok(told.calls),
         (_, true) => format!("--rerun-job: the run {name} goes on already"),

@@ -3,6 +3,7 @@
 //! A line is whole or it does not count, and so a death in the middle of a write costs at most what that was to say. What was damaged
 //! otherwise is passed over, and what is whole counts.
 
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::mem;
@@ -16,7 +17,8 @@ use serde_json::Value;
 use super::call::Call;
 use super::folder::Folder;
 use crate::engine::event::{AttemptStarted, Event, Line, Record, RunStarted, Trigger};
-use crate::engine::history::History;
+use crate::engine::history::{Condensed, History};
+use crate::engine::resume::Unended;
 use crate::engine::time::{Timestamp, seconds};
 
 const JOURNAL: &str = "journal";
@@ -27,16 +29,24 @@ const NEW: &str = "journal.new";
 /// The version of the format; it changes only where this program could not read a journal any more.
 const VERSION: u64 = 1;
 
+/// How long a journal may become before it is condensed; or twice as long as it was then, if that is more.
+const MOST: u64 = 1024 * 1024;
+
+/// Of how many lines it is known where they end, should there be no room for the last one.
+const ENDS: usize = 32;
+
 /// How much is kept that cannot be written: a disk may have room again.
 const MOST_UNWRITTEN: usize = 1024 * 1024;
 
 /// What a journal says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Told {
     /// What the run was called with, and what it was gone on with; the last is the latest.
     pub calls: Vec<Call>,
-    /// What happened in it: first of all that it started, with what is known of that.
+    /// What happened in it: first of all that it started, with what is known of that; or what has happened since the journal was condensed.
     pub records: Vec<Record>,
+    /// What happened before.
+    before: Option<Condensed>,
     /// How many lines say nothing that can be understood, or are missing.
     pub damaged: usize,
     /// How many bytes of it are whole lines.
@@ -55,14 +65,30 @@ pub struct Journal {
     whole: u64,
     /// How many of them there are up to the record of the start.
     head: u64,
+    /// Where the last lines end, the latest last.
+    ends: VecDeque<u64>,
     /// Lines that could not be written.
     unwritten: Vec<u8>,
+    /// The lines of its calls.
+    calls: Vec<u8>,
+    /// The line of the last wait.
+    wait: Vec<u8>,
+    /// How long it may become before it is condensed.
+    most: u64,
 }
 
 #[derive(Serialize)]
 struct CallLine<'a> {
     v: u64,
     call: &'a Call,
+}
+
+/// What happened up to the start of an attempt, where the records of it were too many.
+#[derive(Serialize)]
+struct CondensedLine<'a> {
+    v: u64,
+    run: &'a str,
+    condensed: &'a Condensed,
 }
 
 /// That an attempt is about to start: written before it does, so that one of which nobody knows counts.
@@ -102,8 +128,8 @@ pub fn last_record(folder: &Folder) -> io::Result<Option<Record>> {
     file.seek(SeekFrom::Start(file.metadata()?.len().saturating_sub(END)))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
-    let line =
-        bytes.strip_suffix(b"\n").and_then(|bytes| bytes.rsplit(|byte| *byte == b'\n').next());
+    // What is behind the last newline is not whole.
+    let line = bytes.rsplit(|byte| *byte == b'\n').nth(1);
     let value = line.and_then(|line| serde_json::from_slice::<Value>(line).ok());
     Ok(value.and_then(|value| Record::deserialize(value).ok()))
 }
@@ -124,8 +150,9 @@ pub fn set_aside(folder: &Folder) -> io::Result<PathBuf> {
 }
 
 fn parse(bytes: &[u8], job: Option<&str>) -> io::Result<Option<Told>> {
-    let mut told = Told { calls: Vec::new(), records: Vec::new(), damaged: 0, whole: 0, head: 0 };
+    let mut told = Told::default();
     let mut starting = None;
+    let mut wait = None;
     let mut run_id = None;
     for line in bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
         told.whole += line.len() as u64;
@@ -146,24 +173,70 @@ fn parse(bytes: &[u8], job: Option<&str>) -> io::Result<Option<Told>> {
             told.calls.extend(Call::deserialize(call.take()));
         } else if let Some(begins) = value.get_mut("starting") {
             starting = Starting::deserialize(begins.take()).ok();
-        } else if let Ok(record) = Record::deserialize(value) {
-            told.begin(starting.take().filter(|_| !starts(&record)));
-            if told.records.is_empty() {
+        } else if let Some(condensed) = value.get_mut("condensed") {
+            match Condensed::deserialize(condensed.take()) {
+                Ok(condensed) => {
+                    told.before = Some(condensed);
+                    told.records.clear();
+                    told.head = told.whole;
+                }
+                Err(_) => told.damaged += 1,
+            }
+        } else if knows(&value) {
+            let Ok(record) = Record::deserialize(value) else {
+                told.damaged += 1;
+                continue;
+            };
+            told.begin(starting.take().filter(|_| !starts(&record)), wait);
+            wait = if starts(&record) { None } else { wait_of(&record).or(wait) };
+            if told.records.is_empty() && told.before.is_none() {
                 told.head = told.whole;
             }
             told.records.push(record);
         }
     }
-    told.begin(starting);
-    let has_begun = told.start_if_missing(run_id, job);
+    told.begin(starting, wait);
+    let has_begun = told.before.is_some() || told.start_if_missing(run_id, job);
     Ok(has_begun.then_some(told))
+}
+
+/// Whether a line is a record of a kind that is known here.
+fn knows(value: &Value) -> bool {
+    let event = value.get("event").and_then(Value::as_str);
+    event.is_some_and(|event| Event::NAMES.contains(&event))
 }
 
 fn starts(record: &Record) -> bool {
     matches!(record.event, Event::AttemptStarted(_))
 }
 
+/// The wait that a record begins: since when, and for how long.
+fn wait_of(record: &Record) -> Option<(Duration, Duration)> {
+    match &record.event {
+        Event::RetryPlanned(planned) => Some((record.t, planned.delay)),
+        _ => None,
+    }
+}
+
 impl Told {
+    /// What it adds up to.
+    #[must_use]
+    pub fn history(&self) -> Option<History> {
+        let Some(before) = self.before.clone() else { return History::of(&self.records) };
+        let mut history = History::from(before);
+        self.records.iter().for_each(|record| history.apply(record));
+        Some(history)
+    }
+
+    /// The run, if it has not ended.
+    #[must_use]
+    pub fn unended(&self) -> Option<Unended> {
+        match self.before.clone() {
+            Some(before) => Unended::after(before.into(), &self.records),
+            None => Unended::of(&self.records),
+        }
+    }
+
     /// Whether anything has happened. Where only the record of the start is missing, one takes its place that says what is known.
     fn start_if_missing(&mut self, run_id: Option<String>, job: Option<&str>) -> bool {
         let Some(first) = self.records.first() else { return false };
@@ -183,15 +256,11 @@ impl Told {
         true
     }
 
-    /// An attempt was about to start, and it is not told that it did.
-    fn begin(&mut self, starting: Option<Starting>) {
+    /// An attempt was about to start, after a wait if there was one, and it is not told that it did.
+    fn begin(&mut self, starting: Option<Starting>, wait: Option<(Duration, Duration)>) {
         let Some(Starting { attempt, trigger, at, t }) = starting else { return };
-        let waited = match self.records.last() {
-            Some(Record { event: Event::RetryPlanned(planned), t: since, .. }) => {
-                t.saturating_sub(*since).min(planned.delay)
-            }
-            _ => Duration::ZERO,
-        };
+        let waited =
+            wait.map_or(Duration::ZERO, |(since, delay)| t.saturating_sub(since).min(delay));
         let event = AttemptStarted { attempt, trigger, pid: None, waited };
         self.records.push(Record { at, t, event: Event::AttemptStarted(event) });
     }
@@ -203,32 +272,49 @@ impl Journal {
     /// # Errors
     /// It cannot be written.
     pub fn create(folder: &Folder, calls: &[Call]) -> io::Result<Journal> {
-        match fs::remove_file(folder.file(NEW)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
+        let mut journal = Journal::of(folder, new_file(folder)?, &Told::default());
+        journal.is_new = true;
+        for call in calls {
+            journal.calls.extend(bytes_of(&CallLine { v: VERSION, call })?);
         }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::APPEND;
-        let file = folder.open(NEW, flags)?;
-        let (folder, unwritten) = (folder.clone(), Vec::new());
-        let mut journal = Journal { folder, file, is_new: true, whole: 0, head: 0, unwritten };
-        calls.iter().try_for_each(|call| journal.add(&CallLine { v: VERSION, call }))?;
+        journal.unwritten.clone_from(&journal.calls);
+        journal.write()?;
         Ok(journal)
     }
 
-    /// A journal that is gone on with; what is not whole at its end is cut off.
+    /// A journal that is gone on with; what is not whole at its end is cut off. The call is written with the first record: one that comes
+    /// to nothing has said nothing.
     ///
     /// # Errors
     /// It cannot be written.
     pub fn go_on(folder: &Folder, told: &Told, call: &Call) -> io::Result<Journal> {
         let file = folder.open(JOURNAL, OFlags::WRONLY | OFlags::APPEND)?;
         file.set_len(told.whole)?;
-        let (folder, unwritten) = (folder.clone(), Vec::new());
-        let Told { whole, head, .. } = *told;
-        let mut journal = Journal { folder, file, is_new: false, whole, head, unwritten };
+        let mut journal = Journal::of(folder, file, told);
+        for call in &told.calls {
+            journal.calls.extend(bytes_of(&CallLine { v: VERSION, call })?);
+        }
         if told.calls.last() != Some(call) {
-            journal.add(&CallLine { v: VERSION, call })?;
+            let line = bytes_of(&CallLine { v: VERSION, call })?;
+            journal.calls.extend(&line);
+            journal.unwritten = line;
         }
         Ok(journal)
+    }
+
+    fn of(folder: &Folder, file: File, told: &Told) -> Journal {
+        Journal {
+            folder: folder.clone(),
+            file,
+            is_new: false,
+            whole: told.whole,
+            head: told.head,
+            ends: VecDeque::new(),
+            unwritten: Vec::new(),
+            calls: Vec::new(),
+            wait: Vec::new(),
+            most: MOST,
+        }
     }
 
     /// An attempt is about to start.
@@ -244,8 +330,43 @@ impl Journal {
     ) -> io::Result<()> {
         let t = at.as_duration().saturating_sub(history.started_at.as_duration());
         let starting = Starting { attempt, trigger, at, t };
-        self.add(&StartingLine { v: VERSION, starting })?;
+        let starting = bytes_of(&StartingLine { v: VERSION, starting })?;
+        if self.whole > self.most && !self.is_new && self.condense(&starting, history).is_ok() {
+            return Ok(());
+        }
+        self.add(&starting)?;
         self.file.sync_data()
+    }
+
+    /// Writes it anew, with what it adds up to in the place of its records, and an attempt that is about to start. As before where that
+    /// fails.
+    fn condense(&mut self, starting: &[u8], history: &History) -> io::Result<()> {
+        // Not again soon, whatever comes of it.
+        self.most = self.whole.saturating_mul(2);
+        let condensed = &Condensed::from(history);
+        let line = bytes_of(&CondensedLine { v: VERSION, run: &history.run_id, condensed })?;
+        let head = [&self.calls[..], &self.wait, &line].concat();
+        let mut file = new_file(&self.folder)?;
+        let written =
+            file.write_all(&[&head[..], starting].concat()).and_then(|()| file.sync_data());
+        let written = written.and_then(|()| self.take_place());
+        if written.is_err() {
+            let _stays = fs::remove_file(self.folder.file(NEW));
+            return written;
+        }
+        self.file = file;
+        self.head = head.len() as u64;
+        self.whole = self.head + starting.len() as u64;
+        self.most = self.whole.saturating_mul(2).max(MOST);
+        self.ends.clear();
+        self.unwritten.clear();
+        Ok(())
+    }
+
+    /// The new file becomes the journal.
+    fn take_place(&self) -> io::Result<()> {
+        fs::rename(self.folder.file(NEW), self.folder.file(JOURNAL))?;
+        self.folder.sync()
     }
 
     /// Adds a record.
@@ -253,7 +374,7 @@ impl Journal {
     /// # Errors
     /// It cannot be written.
     pub fn record(&mut self, record: &Record, history: &History) -> io::Result<()> {
-        let line = Line::new(&history.run_id, record);
+        let line = bytes_of(&Line::new(&history.run_id, record))?;
         if let Err(error) = self.add(&line) {
             if matches!(record.event, Event::RunStopped(_)) {
                 self.end_in_less_room(&line);
@@ -269,28 +390,37 @@ impl Journal {
             | Event::RunStopped(_) => self.file.sync_data()?,
             Event::AttemptStarted(_) | Event::AttemptCut(_) => {}
         }
+        if matches!(record.event, Event::RetryPlanned(_)) {
+            self.wait = line;
+        }
         if mem::take(&mut self.is_new) {
             self.head = self.whole;
-            fs::rename(self.folder.file(NEW), self.folder.file(JOURNAL))?;
-            self.folder.sync()?;
+            self.take_place()?;
         }
         Ok(())
     }
 
-    /// Gives up what happened in between for the record that ends the run: one that has ended must not be gone on with.
-    fn end_in_less_room(&mut self, line: &Line<'_>) {
-        self.unwritten.clear();
-        self.whole = self.head;
-        let ended = self.file.set_len(self.head).and_then(|()| self.add(line));
-        if ended.is_err() {
-            let _stays = fs::remove_file(self.folder.file(JOURNAL));
+    /// Gives up what happened last for the record that ends the run: one that has ended must not be gone on with.
+    fn end_in_less_room(&mut self, line: &[u8]) {
+        let head = self.head;
+        let ends = mem::take(&mut self.ends).into_iter().rev().filter(|end| *end > head);
+        for end in ends.chain([head]) {
+            self.unwritten.clear();
+            self.whole = end;
+            if self.file.set_len(end).and_then(|()| self.add(line)).is_ok() {
+                return;
+            }
         }
+        let _stays = fs::remove_file(self.folder.file(JOURNAL));
     }
 
     /// Adds a line, and what could not be written before it.
-    fn add(&mut self, line: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.unwritten, line)?;
-        self.unwritten.push(b'\n');
+    fn add(&mut self, line: &[u8]) -> io::Result<()> {
+        self.unwritten.extend(line);
+        self.write()
+    }
+
+    fn write(&mut self) -> io::Result<()> {
         if let Err(error) = self.file.write_all(&self.unwritten) {
             // A part of it may have been written, and the next line is to be one.
             let _stays = self.file.set_len(self.whole);
@@ -299,17 +429,36 @@ impl Journal {
             }
             return Err(error);
         }
+        if self.ends.len() == ENDS {
+            self.ends.pop_front();
+        }
+        self.ends.push_back(self.whole);
         self.whole += self.unwritten.len() as u64;
         self.unwritten.clear();
         Ok(())
     }
 }
 
+/// A file for a journal that has nothing to say yet, in the place of one that never had.
+fn new_file(folder: &Folder) -> io::Result<File> {
+    match fs::remove_file(folder.file(NEW)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    folder.open(NEW, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::APPEND)
+}
+
+fn bytes_of(line: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(line)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::event::Outcome;
-    use crate::engine::resume::{Stood, Unended};
+    use crate::engine::resume::Stood;
 
     const ENDED: &[u8] = include_bytes!("../../tests/data/journals/ended");
     const WAITING: &[u8] = include_bytes!("../../tests/data/journals/waiting");
@@ -388,9 +537,15 @@ mod tests {
     #[test]
     fn a_line_that_is_damaged_is_passed_over() {
         let lines = lines(ENDED);
-        for garbage in
-            [&b"\0\0\0\0\0\n"[..], b"{\"v\":1,\"ru\n", b"\xff\xfe\n", b"\n", b"7\n", b"{}\n"]
-        {
+        for garbage in [
+            &b"\0\0\0\0\0\n"[..],
+            b"{\"v\":1,\"event\":\"attempt_ended\"}\n",
+            b"{\"v\":1,\"ru\n",
+            b"\xff\xfe\n",
+            b"\n",
+            b"7\n",
+            b"{}\n",
+        ] {
             for damaged in 2..lines.len() {
                 let mut lines = lines.clone();
                 lines[damaged] = garbage;
@@ -472,6 +627,108 @@ mod tests {
             );
             assert_eq!(after.records.len(), before.records.len() + 1);
         }
+    }
+
+    /// What a wrapper whose command fails again and again tells of its next attempt.
+    fn tell_an_attempt(journal: &mut Journal, history: &mut History, number: u64, of: &[Record]) {
+        let seconds = Duration::from_secs(number);
+        let at = history.started_at.plus(seconds);
+        for (step, record) in of.iter().enumerate() {
+            let mut record = Record { at, t: seconds, ..record.clone() };
+            match &mut record.event {
+                Event::AttemptStarted(event) => {
+                    event.attempt = number;
+                    let trigger = event.trigger;
+                    journal.starting(number, trigger, at, history).expect("it can be written");
+                }
+                Event::AttemptEnded(event) => event.attempt = number,
+                Event::RetryPlanned(event) => event.attempt = number,
+                _ => panic!("step {step} is none of an attempt"),
+            }
+            history.apply(&record);
+            journal.record(&record, history).expect("it can be written");
+        }
+    }
+
+    #[test]
+    fn one_that_grows_is_condensed_and_says_the_same() {
+        let home = tempfile::tempdir().expect("a folder");
+        let folder = Folder::at(home.path().to_owned());
+        let words = told(WORDS).expect("it began");
+        let begins = |record: &&Record| matches!(record.event, Event::RunStarted(_));
+        let start = words.records.iter().find(begins).expect("it began");
+        let retry = words.records.iter().rposition(|record| {
+            matches!(&record.event, Event::AttemptStarted(event) if event.trigger == Trigger::Retry)
+        });
+        let retry = &words.records[retry.expect("there was one")..];
+        assert!(matches!(
+            retry,
+            [
+                _,
+                Record { event: Event::AttemptEnded(_), .. },
+                Record { event: Event::RetryPlanned(_), .. }
+            ]
+        ));
+        let mut history = History::of([start]).expect("it began");
+        let mut journal = Journal::create(&folder, &words.calls).expect("it can be written");
+        journal.record(start, &history).expect("it can be written");
+        let mut condensed = 0;
+        for number in 1..=150 {
+            let before = journal.whole;
+            if number % 40 == 0 {
+                journal.most = 0;
+            }
+            tell_an_attempt(&mut journal, &mut history, number, retry);
+            condensed += u32::from(journal.whole < before);
+            assert_eq!(
+                fs::metadata(folder.file(JOURNAL)).map(|it| it.len()).ok(),
+                Some(journal.whole)
+            );
+            let told = read(&folder).expect("it can be read").expect("it began");
+            assert_eq!((told.damaged, &told.calls), (0, &words.calls));
+            assert_eq!(told.history().as_ref(), Some(&history), "after attempt {number}");
+            assert!(matches!(told.unended().map(|it| it.stood), Some(Stood::Waiting { .. })));
+        }
+        assert!(condensed == 3 && history.attempts_omitted == 40, "{condensed} times");
+        // Where it is cut off behind that, one attempt was about to start after its wait.
+        journal.most = 0;
+        let (at, waited) = (history.started_at.plus(Duration::from_secs(9_000)), history.waited);
+        journal.starting(151, Trigger::Retry, at, &history).expect("it can be written");
+        let told = read(&folder).expect("it can be read").expect("it began");
+        let after = told.history().expect("it began");
+        assert!(told.before.is_some() && told.records.len() == 1);
+        assert_eq!((after.last_number(), after.retry_count), (151, history.retry_count + 1));
+        assert!(after.waited > waited, "its wait was over");
+        assert!(matches!(told.unended().map(|it| it.stood), Some(Stood::Attempting { .. })));
+        // It is gone on with like any other, and has an end.
+        let call = told.calls.last().expect("there is one");
+        let mut journal = Journal::go_on(&folder, &told, call).expect("it can be written");
+        let ended = super::tests::told(ENDED).expect("it began");
+        journal
+            .record(ended.records.last().expect("it ended"), &history)
+            .expect("it can be written");
+        let told = read(&folder).expect("it can be read").expect("it began");
+        assert!(told.unended().is_none() && told.history().is_some_and(|it| it.outcome.is_some()));
+        // Without the line of what happened before, the rest counts.
+        let bytes = fs::read(folder.file(JOURNAL)).expect("it is there");
+        let mut lines = lines(&bytes);
+        let at = lines
+            .iter()
+            .position(|line| line.windows(11).any(|part| part == b"\"condensed\""))
+            .expect("it was condensed");
+        lines[at] = b"{\"v\":1,\"condensed\":7}\n";
+        let told = super::tests::told(&lines.concat()).expect("something happened");
+        assert_eq!((told.damaged, told.history().map(|it| it.last_number())), (1, Some(151)));
+    }
+
+    #[test]
+    fn the_names_of_events_are_those_on_the_wire() {
+        let error = serde_json::from_str::<Record>(
+            "{\"at\":\"2025-11-26T01:22:14.349Z\",\"t\":0,\"event\":\"x\"}",
+        );
+        let known = Event::NAMES.map(|name| format!("`{name}`")).join(", ");
+        let error = error.expect_err("there is no such event").to_string();
+        assert!(error.contains(&format!("expected one of {known}")), "{error}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::folder::{Folder, State};
 use super::journal::{self, Told};
 use crate::config::name::Name;
 use crate::engine::event::Outcome;
-use crate::engine::history::{Attempt, History};
+use crate::engine::history::Attempt;
 use crate::engine::keyword::keywords;
 use crate::engine::resume::{Stood, Unended};
 use crate::engine::signal::Signal;
@@ -99,8 +99,8 @@ pub fn list(state: &State) -> Result<Found, Error> {
 /// One of them.
 #[must_use]
 pub fn listed(name: &Name, folder: &Folder, told: &Told) -> Option<Listed> {
-    let history = History::of(&told.records)?;
-    let waits = Unended::of(&told.records).and_then(|unended| due(&unended));
+    let history = told.history()?;
+    let waits = told.unended().and_then(|unended| due(&unended));
     let owner = folder.owner();
     let state = match (history.outcome, owner, waits) {
         (Some(_), ..) => Standing::Ended,

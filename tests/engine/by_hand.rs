@@ -1,9 +1,10 @@
 //! What somebody asks of a run by hand: to stop, to go on at once, and to do something of their own before an attempt.
 
-use retryrun::engine::Answer;
-use retryrun::engine::event::{Outcome, Trigger};
+use retryrun::engine::event::{EndedBy, Event, Outcome, Trigger};
 use retryrun::engine::exit::Exit;
 use retryrun::engine::signal::Signal;
+use retryrun::engine::time::Time;
+use retryrun::engine::{Action, Answer, Input};
 
 use crate::sim::{Happening, Reaction, Script, dies, exits, hangs, secs};
 
@@ -121,4 +122,22 @@ fn a_stop_while_somebody_is_asked_ends_the_run() {
     let script = Script::new([exits(7)]).asking(Answer::Retry);
     let played = script.at(secs(0.05), Happening::Stop).play();
     assert_eq!(played.history().outcome, Some(Outcome::Stopped));
+}
+
+#[test]
+fn a_stop_that_comes_as_an_attempt_starts_is_told_after_that() {
+    let mut run = Script::new([hangs()]).run();
+    let told = |actions: Vec<Action>| -> Vec<Event> {
+        let event =
+            |action| if let Action::Tell(record) = action { Some(record.event) } else { None };
+        actions.into_iter().filter_map(event).collect()
+    };
+    assert!(matches!(told(run.handle(Time::default(), Input::Begin))[..], [Event::RunStarted(_)]));
+    let stopped = run.handle(Time::default(), Input::Stop);
+    assert!(stopped.contains(&Action::Kill(Signal::TERM)) && told(stopped).is_empty());
+    let started = told(run.handle(Time::default(), Input::Started { pid: 7 }));
+    let [Event::AttemptStarted(started), Event::AttemptCut(cut)] = &started[..] else {
+        panic!("{started:?}");
+    };
+    assert_eq!((started.pid, cut.ended_by, cut.signal), (Some(7), EndedBy::Stop, Signal::TERM));
 }

@@ -225,6 +225,23 @@ fn without_the_record_of_its_start_a_run_goes_on() {
 }
 
 #[test]
+fn the_state_of_many_attempts_stays_small_and_says_all_counts() {
+    let home = Home::new();
+    let script = "printf '%4000s' x >&2; [ $RETRYRUN_ATTEMPT = 330 ] && kill -9 $PPID; exit 3";
+    let options = ["-n400", "-d0", "-q", "--tail=4K"];
+    let ran = home.run(&options, script).run();
+    assert_eq!(ran.signal(), Some(libc::SIGKILL), "{}", ran.stderr);
+    let state = fs::read_to_string(home.state("x", "journal")).expect("it is there");
+    assert!(state.contains("\"condensed\"") && state.len() < 330 * 4000, "{} bytes", state.len());
+    assert_eq!(home.listed("x")["retry_count"], 329);
+    let ran = home.run(&["--history=always"], "exit 0").run();
+    let history = ran.history();
+    assert_eq!((history.last_number(), history.retry_count), (331, 330), "{}", ran.stderr);
+    assert_eq!((history.attempts.len(), history.attempts_omitted), (110, 221));
+    assert_eq!(home.show("x"), history);
+}
+
+#[test]
 fn a_journal_that_says_nothing_is_set_aside_and_named() {
     let home = Home::new();
     for count in 1..=2 {

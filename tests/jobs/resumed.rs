@@ -143,6 +143,22 @@ fn options_of_earlier_calls_hold_where_this_one_says_nothing() {
 }
 
 #[test]
+fn a_call_that_is_refused_says_nothing() {
+    let home = Home::new();
+    dead(&home, &["-n2"]);
+    for refused in ["--cgroup=/tmp", "--log-dir=/proc/x", "--budget=x=99999999999/1ns"] {
+        let ran = home.run(&[refused], "exit 0").run();
+        assert_eq!(ran.code(), Some(125), "{refused}: {}", ran.stderr);
+    }
+    home.comes_due("x");
+    let ran = home.run(&["--history=always"], "exit 0").run();
+    assert_eq!(
+        (ran.code(), attempts(&ran.history())),
+        (Some(0), "first exit 3, resumed exit 0".into())
+    );
+}
+
+#[test]
 fn the_configuration_of_an_earlier_call_holds() {
     let home = Home::new();
     fs::write(home.file("own.toml"), "idle_timeout = \"55s\"\n").expect("a file");
