@@ -61,7 +61,7 @@ pub fn drive(
     run: Run,
     mut command: Command,
     budget: Option<Budget>,
-    sinks: Sinks,
+    mut sinks: Sinks,
     place: Option<Place>,
 ) -> Result<Exit, Error> {
     let fail = |source| Error::System { action: "supervise a command", source };
@@ -82,11 +82,12 @@ pub fn drive(
             outputs: Outputs::new(std::mem::take(outputs), logs.take(), command.mask.clone()),
         };
         let at = run.now();
+        let control = control(&command, &mut sinks);
         let mut driver = Driver {
             run,
             sinks,
             clock: Clock::start(at),
-            control: control(&command),
+            control,
             signals: Signals::listen().map_err(fail)?,
             alarm: Alarm::new().map_err(fail)?,
             tree: Tree::new(),
@@ -289,6 +290,15 @@ impl Driver {
             self.alarm.set(remaining);
         }
         loop {
+            // One that ended others on the terminal has reached us, too, and comes before what is shown.
+            if self.screen.is_there()
+                && let Some(received) = self.signal_until_now().await
+            {
+                match self.signalled(received) {
+                    Some(input) => return input,
+                    None => continue,
+                }
+            }
             self.show();
             tokio::select! {
                 biased;
@@ -329,6 +339,16 @@ impl Driver {
                     }
                 }
             }
+        }
+    }
+
+    /// A signal that has come, if any has.
+    async fn signal_until_now(&mut self) -> Option<Received> {
+        tokio::task::yield_now().await;
+        tokio::select! {
+            biased;
+            received = self.signals.next() => Some(received),
+            () = ready(()) => None,
         }
     }
 

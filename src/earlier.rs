@@ -1,12 +1,13 @@
 //! What was said when a run was called that is gone on with, or run again.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::{self, Request};
+use crate::config;
 use crate::config::environment::Environment;
+use crate::config::report::Place;
 use crate::config::settings::Settings;
-use crate::config::{self};
 use crate::engine::history::History;
 use crate::engine::policy::Policy;
 use crate::error::Error;
@@ -33,13 +34,16 @@ impl Earlier {
     pub fn of(calls: &[Call]) -> Result<Vec<Earlier>, Error> {
         let mut all = Vec::new();
         let mut one = Earlier::default();
+        let here = std::env::current_dir().ok();
         for call in calls.iter().rev() {
             let environment = Environment::new(Vec::new()).with_settings(call.settings());
-            let in_folder = |settings: Settings| Settings {
-                config: settings.config.map(|path| call.folder().unwrap_or_default().join(path)),
+            let folder = call.folder().filter(|folder| Some(folder) != here.as_ref());
+            let in_folder = |mut settings: Settings| {
+                if let Some(folder) = &folder {
+                    seen_from(folder, &mut settings);
+                }
                 // To forget was meant for that call alone.
-                fresh: None,
-                ..settings
+                Settings { fresh: None, ..settings }
             };
             one.environments.push(in_folder(environment.layer()?.settings));
             let Request::Call(args) = cli::parse(call.words())? else { continue };
@@ -79,5 +83,17 @@ impl Earlier {
             random_seed: history.policy.seed,
         };
         Ok(call.layers()?.resolve(&str::to_owned).policy)
+    }
+}
+
+/// What was said in another folder means paths as they are seen from there.
+fn seen_from(folder: &Path, settings: &mut Settings) {
+    let Settings { config, log_dir, cgroup, report, .. } = settings;
+    let reports = report.iter_mut().flatten().filter_map(|report| match &mut report.place {
+        Place::Path(path) => Some(path),
+        Place::Stdout | Place::Descriptor(_) => None,
+    });
+    for path in [config, log_dir, cgroup].into_iter().flatten().chain(reports) {
+        *path = folder.join(&path);
     }
 }

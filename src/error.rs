@@ -43,6 +43,14 @@ pub enum Error {
     /// A named run does not go on.
     #[error("the run {0} does not go on: nobody is there to hear it")]
     NotRunning(String),
+    /// A named run goes on, and cannot be reached.
+    #[error("the run {name} goes on as process {pid}, but cannot be reached: it has no socket")]
+    Deaf {
+        /// The run's name.
+        name: String,
+        /// Who has it.
+        pid: u32,
+    },
     /// A report cannot be written.
     #[error("--report: cannot write {name}: {}", reason(source))]
     Report {
@@ -92,7 +100,7 @@ impl Error {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Error::NotRunning(_) => Exit::Code(1),
+            Error::NotRunning(_) | Error::Deaf { .. } => Exit::Code(1),
             Error::Usage(_)
             | Error::Config(_)
             | Error::File { .. }

@@ -44,7 +44,7 @@ pub struct Job {
     /// The run to go on with.
     told: Option<Told>,
     /// What is to be said of it.
-    warning: Option<String>,
+    warnings: Vec<String>,
 }
 
 impl Job {
@@ -72,8 +72,9 @@ impl Job {
             Err(error) => return Err(fail(error)),
         };
         let told = told.filter(|told| told.unended().is_some());
-        let warning = warning.or_else(|| damage(told.as_ref()?, name));
-        Ok(Job { folder, _lock: lock, told, warning })
+        let damage = told.as_ref().and_then(|told| damage(told, name));
+        let warnings = warning.into_iter().chain(damage).collect();
+        Ok(Job { folder, _lock: lock, told, warnings })
     }
 
     /// The run to go on with, and what it was called with, the latest call last.
@@ -91,8 +92,14 @@ impl Job {
 
     /// What is to be said of the state that was found.
     #[must_use]
-    pub fn warning(&self) -> Option<&str> {
-        self.warning.as_deref()
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// What earlier calls said cannot be read.
+    pub fn note_unreadable(&mut self, error: &str) {
+        let text = format!("what earlier calls of this run said counts for nothing: {error}");
+        self.warnings.push(text);
     }
 
     /// The folder, for requests.
@@ -124,11 +131,13 @@ fn lock(folder: &Folder) -> io::Result<Option<Lock>> {
 }
 
 fn is_taken(folder: &Folder, name: &Name) -> Error {
-    let owner = match folder.owner() {
-        Some(0) | None => String::new(),
-        Some(pid) => format!(", as process {pid}"),
-    };
+    let owner = folder.owner().map_or(String::new(), as_process);
     Error::Usage(format!("--job: the run {name} goes on already{owner}"))
+}
+
+/// How the process is named that has a run, if it has said so.
+fn as_process(owner: u32) -> String {
+    if owner == 0 { String::new() } else { format!(", as process {owner}") }
 }
 
 /// What is to be said of a journal that is not all whole.

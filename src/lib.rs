@@ -91,10 +91,14 @@ fn refuse(error: &Error, redact: &[Pattern], environment: &Environment) -> Exit 
         Err(_) => harmless(text),
     };
     let excerpt: String = error.excerpt().iter().map(|line| format!("\n{}", mask(line))).collect();
-    let text = format!("retryrun: {}{excerpt}\n", mask(&error.to_string()));
-    // If stderr takes nothing, there is nobody left to tell; the exit status still does.
-    let _unheard = io::stderr().write_all(text.as_bytes());
+    say(&format!("{}{excerpt}", mask(&error.to_string())));
     error.exit()
+}
+
+/// Says something where no run has a log for it.
+fn say(text: &str) {
+    // If stderr takes nothing, there is nobody left to tell; the exit status still does.
+    let _unheard = io::stderr().write_all(format!("retryrun: {text}\n").as_bytes());
 }
 
 /// What we were called with.
@@ -118,11 +122,14 @@ fn answer(
     if args.jobs || args.show_job.is_some() {
         return look(&args, &environment);
     }
-    if let Some(name) = &args.retry_job {
-        return jobs::answer::ask(&State::of(&environment)?, name, JobRequest::Retry);
-    }
-    if let Some(name) = &args.stop_job {
-        return jobs::answer::ask(&State::of(&environment)?, name, JobRequest::Stop);
+    let asked_of_a_job = [
+        args.retry_job.as_ref().map(|name| (name, JobRequest::Retry)),
+        args.stop_job.as_ref().map(|name| (name, JobRequest::Stop)),
+    ];
+    if let Some((name, request)) = asked_of_a_job.into_iter().flatten().next() {
+        let note = jobs::answer::ask(&State::of(&environment)?, name, request)?;
+        note.iter().for_each(|note| say(note));
+        return Ok(Exit::Code(0));
     }
     if let Some(name) = args.rerun_job.clone() {
         return run_again(name, args, &asked.words, environment, redact);
@@ -154,12 +161,16 @@ fn answer(
     if let Some(name) = layered.job().filter(|_| !explain) {
         // A limit on files is to be an error there, and not to kill us.
         start::prepare();
-        let taken = Job::take(&State::of(&environment)?, &name, layered.is_fresh())?;
-        if let Some((unended, earlier)) = taken.unended() {
+        let mut taken = Job::take(&State::of(&environment)?, &name, layered.is_fresh())?;
+        if let Some((unended, calls)) = taken.unended() {
+            let earlier = Earlier::of(calls);
             let History { started_at: began, policy, .. } = &unended.history;
             let seed = if unended.history.start_is_known() { policy.seed } else { seed };
-            let earlier = Earlier::settings(Earlier::of(earlier)?);
-            layered = call(earlier, *began, seed).layers()?;
+            let (began, unread) = (*began, earlier.as_ref().err().map(ToString::to_string));
+            layered = call(Earlier::settings(earlier.unwrap_or_default()), began, seed).layers()?;
+            if let Some(unread) = unread {
+                taken.note_unreadable(&unread);
+            }
         }
         job = Some(taken);
     }
@@ -222,10 +233,13 @@ fn run_again(
     redact: &mut Vec<Pattern>,
 ) -> Result<Exit, Error> {
     let again = jobs::answer::calls_of_ended(&State::of(&environment)?, &name)?;
-    let Some(latest) = Earlier::of(&again)?.into_iter().next() else {
-        let message = format!("--rerun-job: the journal of {name} does not say what was called");
-        return Err(Error::Usage(message));
+    let unknown = |why: &str| {
+        let message =
+            format!("--rerun-job: the journal of {name} does not say what was called{why}");
+        Error::Usage(message)
     };
+    let all = Earlier::of(&again).map_err(|error| unknown(&format!(": {error}")))?;
+    let latest = all.into_iter().next().ok_or_else(|| unknown(""))?;
     if let Some(folder) = latest.folder {
         let fail = |source| Error::File { action: "go to", path: folder.clone(), source };
         std::env::set_current_dir(&folder).map_err(fail)?;
@@ -363,8 +377,8 @@ fn execute(
     }
     let budget = Budget::open(&resolved.sharing, state)?;
     let now = clock::timestamp();
-    if let Some(warning) = job.and_then(Job::warning) {
-        sinks.warn(warning);
+    for warning in job.map_or(&[][..], Job::warnings) {
+        sinks.warn(&(command.mask)(warning));
     }
     let run = match unended {
         Some(unended) => {

@@ -235,7 +235,7 @@ fn a_link_is_not_followed_and_a_fifo_not_waited_for() {
     assert!(refused(home.path()).contains("it is no regular file"));
     fs::remove_file(home.file()).expect("it is there");
     fs::create_dir(home.file()).expect("a folder");
-    assert!(refused(home.path()).contains("Is a directory"));
+    assert!(refused(home.path()).contains("it is no regular file"));
 
     let other = Home::new();
     symlink(home.path(), other.path().join("retryrun")).expect("a link");
@@ -280,7 +280,7 @@ fn a_file_that_cannot_be_written_any_more_is_said_once_and_the_run_goes_on() {
     let strict = Home::new();
     let broken = format!("rm {0} && mkdir {0}; exit 7", strict.file().display());
     let ran = strict.test(&["--budget=x=3/1h", "--budget-strict", "-n9"], &broken).run();
-    let (history, said) = seen(&ran, "cannot be used: Is a directory");
+    let (history, said) = seen(&ran, "cannot be used: it is no regular file");
     assert_eq!((history.retry_count, history.outcome, said), (0, Some(Outcome::Budget), 1));
 }
 

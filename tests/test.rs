@@ -199,11 +199,15 @@ impl Running {
 
     /// Waits for a line of stderr that contains `text`.
     pub fn stderr_with(&mut self, text: &str) -> String {
+        let mut said = String::new();
         loop {
-            let line = line_of(&mut self.stderr);
+            let mut line = String::new();
+            let read = self.stderr.read_line(&mut line).expect("it can be read");
+            assert!(read > 0, "it ended before it said `{text}`: {said}");
             if line.contains(text) {
                 return line;
             }
+            said += &line;
         }
     }
 

@@ -72,6 +72,11 @@ impl Screen {
         Screen { place, ..Screen::default() }
     }
 
+    /// Whether there is a place for a line.
+    pub(super) fn is_there(&self) -> bool {
+        self.place.is_some()
+    }
+
     /// What was shown is over.
     pub(super) fn end_scene(&mut self) {
         self.clear();
@@ -181,7 +186,6 @@ impl Driver {
         }
         let is_long = last.and_then(|last| last.next_delay).is_some_and(|delay| delay >= SHORT);
         match self.run.wakeup() {
-            // What a hook prints comes to the same terminal.
             // What hooks print comes to the same terminal, and what others behind us in a pipeline do; and so does what an attempt
             // left behind.
             Some((_, Why::Delay)) if is_long && self.others_may_write() => Scene::Keys,

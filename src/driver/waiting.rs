@@ -8,8 +8,10 @@ use crate::command::Command;
 use crate::engine::Why;
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
+use crate::error::reason;
 use crate::jobs::control::{Control, Request};
 use crate::leftovers::Leftovers;
+use crate::report::Sinks;
 use crate::streams::Streams;
 use crate::unix::clock::Alarm;
 use crate::unix::spawn::SpawnError;
@@ -36,9 +38,16 @@ pub(super) async fn next_report(
     }
 }
 
-/// Where a named run hears what is asked of it; none where the file system has no sockets.
-pub(super) fn control(command: &Command) -> Option<Control> {
-    command.job.as_ref().and_then(|folder| Control::open(folder).ok())
+/// Where a named run hears what is asked of it; none where it cannot, which is said.
+pub(super) fn control(command: &Command, sinks: &mut Sinks) -> Option<Control> {
+    let opened = Control::open(command.job.as_ref()?);
+    let opened = opened.map_err(|error| {
+        let reason = reason(&error);
+        sinks.warn(&format!(
+            "nobody can ask this run for something: cannot make a socket: {reason}"
+        ));
+    });
+    opened.ok()
 }
 
 pub(super) async fn next_request(control: Option<&Control>) -> Request {

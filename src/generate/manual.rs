@@ -252,7 +252,7 @@ fn examples() -> Roff {
             "retryrun -n unlimited -d 1s --backoff constant --deadline 2m -- pg_isready -q",
         ),
         (
-            "Go on after a crash or a reboot, and never twice at once:",
+            "Go on after a crash, and never start twice at once:",
             "retryrun --job nightly-backup -n 20 --max-delay 1h -- ./backup",
         ),
         ("See what would happen, and why:", "retryrun --explain -- rsync -a src/ host:dst/"),

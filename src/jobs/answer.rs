@@ -4,6 +4,7 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
+use super::as_process;
 use super::call::Call;
 use super::control::{self, Request};
 use super::folder::{Folder, State};
@@ -12,8 +13,8 @@ use super::list::{Found, list as list_all};
 use super::{masked, table};
 use crate::config::name::Name;
 use crate::engine::event::Outcome;
-use crate::engine::exit::Exit;
 use crate::engine::keyword::did_you_mean;
+use crate::engine::resume::Stood;
 use crate::engine::time::Timestamp;
 use crate::error::Error;
 use crate::report::text::harmless_json;
@@ -64,12 +65,13 @@ pub fn show(
     })
 }
 
-/// Answers `--retry-job` and `--stop-job`; a stop when it is over.
+/// Answers `--retry-job` and `--stop-job`; a stop when it is over. Also what is to be said where there was nothing to do.
 ///
 /// # Errors
-/// There is no such run, it does not go on, or the system refuses.
-pub fn ask(state: &State, name: &Name, request: Request) -> Result<Exit, Error> {
+/// There is no such run, it does not go on, nobody hears, or the system refuses.
+pub fn ask(state: &State, name: &Name, request: Request) -> Result<Option<String>, Error> {
     let (folder, told) = find(state, name)?;
+    let stood = told.unended().map(|unended| unended.stood);
     let fail = |source| Error::Job { name: name.to_string(), source };
     let is_over = told.history().is_some_and(|history| history.outcome.is_some());
     // One that is over may still have its last hook to run, which a stop ends.
@@ -78,12 +80,16 @@ pub fn ask(state: &State, name: &Name, request: Request) -> Result<Exit, Error> 
         return Err(Error::NotRunning(name.to_string()));
     };
     if !is_heard(&folder, owner, request).map_err(fail)? {
-        return Err(Error::NotRunning(name.to_string()));
+        return Err(match folder.owner() {
+            Some(pid) if pid == owner => Error::Deaf { name: name.to_string(), pid },
+            Some(_) | None => Error::NotRunning(name.to_string()),
+        });
     }
     while request == Request::Stop && folder.owner() == Some(owner) {
         thread::sleep(LOOK_EVERY);
     }
-    Ok(Exit::Code(0))
+    let has_no_wait = request == Request::Retry && matches!(stood, Some(Stood::Attempting { .. }));
+    Ok(has_no_wait.then(|| format!("the run {name} has no wait to end: its attempt goes on")))
 }
 
 /// Whether an owner takes a request. One that has just begun may not listen yet.
@@ -107,10 +113,12 @@ fn is_heard(folder: &Folder, owner: u32, request: Request) -> io::Result<bool> {
 pub fn calls_of_ended(state: &State, name: &Name) -> Result<Vec<Call>, Error> {
     let (folder, told) = find(state, name)?;
     let outcome: Option<Outcome> = told.history().and_then(|history| history.outcome);
-    let trouble = match (outcome, folder.is_owned()) {
-        (Some(_), false) => return Ok(told.calls),
-        (_, true) => format!("--rerun-job: the run {name} goes on already"),
-        (None, false) => {
+    let trouble = match (outcome, folder.owner()) {
+        (Some(_), None) => return Ok(told.calls),
+        (_, Some(owner)) => {
+            format!("--rerun-job: the run {name} goes on already{}", as_process(owner))
+        }
+        (None, None) => {
             format!(
                 "--rerun-job: the run {name} has not ended: go on with --job {name}, or forget it with --fresh"
             )

@@ -1,6 +1,6 @@
 //! What a run was called with, so that it can be gone on with, or run again.
 //!
-//! It is kept as it was given, secrets and all: only the owner of the state can read it.
+//! Its words are kept as they were given, secrets and all: only the owner of the state can read them.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -13,6 +13,10 @@ use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::environment::Environment;
+use crate::config::store::Store;
+
+/// The one setting that may hold a password.
+const STORE: &str = "RETRYRUN_BUDGET_STORE";
 
 /// The words behind our own name, the folder, and our settings in the environment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -29,11 +33,10 @@ impl Call {
     /// What we are called with now.
     #[must_use]
     pub fn of(words: &[OsString], environment: &Environment) -> Call {
-        let word = |word: &OsStr| Word(word.as_bytes().to_vec());
         Call {
             words: words.iter().skip(1).map(|said| word(said)).collect(),
             cwd: std::env::current_dir().ok().map(|folder| word(folder.as_os_str())),
-            environment: environment.settings().map(|(name, value)| (name, word(value))).collect(),
+            environment: environment.settings().map(|(name, value)| kept(name, value)).collect(),
         }
     }
 
@@ -56,6 +59,21 @@ impl Call {
     pub fn settings(&self) -> Vec<(String, Vec<u8>)> {
         let variables = self.environment.iter();
         variables.map(|(name, Word(bytes))| (name.clone(), bytes.clone())).collect()
+    }
+}
+
+fn word(word: &OsStr) -> Word {
+    Word(word.as_bytes().to_vec())
+}
+
+/// A setting as it is kept: a password comes from the environment again.
+fn kept(name: String, value: &OsStr) -> (String, Word) {
+    let store = value.to_str().filter(|_| name == STORE).map(str::parse::<Store>);
+    match store {
+        Some(Ok(store)) if store.secrets().next().is_some() => {
+            (name, Word(store.to_string().into_bytes()))
+        }
+        _ => (name, word(value)),
     }
 }
 
@@ -114,13 +132,15 @@ mod tests {
             c"RETRYRUN_LOG_DIR=/\xffx",
             c"RETRYRUN_DELAY=1s",
             c"RETRYRUN_RETRIES=",
+            c"RETRYRUN_BUDGET_STORE=redis://me:hidden@127.0.0.1",
             c"SECRET=hidden",
         ]);
         let call = Call::of(&words, &environment);
         let json = serde_json::to_string(&call).expect("plain data");
         let read: Call = serde_json::from_str(&json).expect("it was just written");
         assert_eq!((read.words(), read.folder()), (words, std::env::current_dir().ok()));
-        let settings = [("RETRYRUN_DELAY", &b"1s"[..]), ("RETRYRUN_LOG_DIR", b"/\xffx")];
+        let store = &b"redis://me:***@127.0.0.1:6379/0"[..];
+        let settings = [(STORE, store), ("RETRYRUN_DELAY", b"1s"), ("RETRYRUN_LOG_DIR", b"/\xffx")];
         assert_eq!(read.settings(), settings.map(|(name, value)| (name.into(), value.to_vec())));
         assert!(!json.contains("hidden"), "only our settings: {json}");
     }

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{CWD, OFlags};
 
 use crate::config::environment::Environment;
 use crate::config::name::Name;
@@ -16,7 +16,7 @@ use crate::config::state_folder;
 use crate::engine::time::Timestamp;
 use crate::error::Error;
 use crate::unix::lock;
-use crate::unix::private::PrivateFolder;
+use crate::unix::private::{PrivateFolder, open_file};
 
 /// The state of this user's runs.
 #[derive(Clone, Debug)]
@@ -121,14 +121,9 @@ impl Folder {
     /// Opens a file in it, which only its owner can read, and no link.
     ///
     /// # Errors
-    /// Those of open(2).
+    /// Those of [`open_file`].
     pub fn open(&self, name: &str, flags: OFlags) -> io::Result<File> {
-        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = File::from(open(self.path.join(name), flags, Mode::RUSR | Mode::WUSR)?);
-        if !file.metadata()?.is_file() {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        Ok(file)
+        open_file(CWD, &self.path.join(name), flags)
     }
 
     /// New names in it are to outlive a loss of power.

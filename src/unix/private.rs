@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
@@ -58,19 +58,7 @@ impl PrivateFolder {
     /// # Errors
     /// It cannot be made or opened, is no regular file, or belongs to somebody else.
     pub fn file(&self, name: &str) -> io::Result<File> {
-        // NONBLOCK: a fifo of that name must not make us wait for its other end.
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR);
-        let file = file.map_err(|error| match error {
-            Errno::LOOP => linked(),
-            error => error.into(),
-        })?;
-        if !FileType::from_raw_mode(fstat(&file)?.st_mode).is_file() {
-            return Err(io::Error::other("it is no regular file"));
-        }
-        keep_to_owner(&file, Mode::RUSR | Mode::WUSR)?;
-        Ok(File::from(file))
+        open_file(&self.0, Path::new(name), OFlags::RDWR | OFlags::CREATE)
     }
 
     /// Makes what was made in it outlive a power cut.
@@ -80,6 +68,28 @@ impl PrivateFolder {
     pub fn sync(&self) -> io::Result<()> {
         Ok(fsync(&self.0)?)
     }
+}
+
+/// Opens a file that only its owner can read, by a path that is seen from a folder; no link, and nothing that makes us wait.
+///
+/// # Errors
+/// Those of open(2); or it is no regular file, or belongs to somebody else.
+pub fn open_file(folder: impl AsFd, path: &Path, flags: OFlags) -> io::Result<File> {
+    // NONBLOCK: a fifo of that name must not make us wait for its other end.
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let no_file = || io::Error::other("it is no regular file");
+    let file = openat(folder, path, flags, Mode::RUSR | Mode::WUSR);
+    let file = file.map_err(|error| match error {
+        Errno::LOOP => linked(),
+        // A folder, or a fifo that nobody reads, which is to be written.
+        Errno::ISDIR | Errno::NXIO => no_file(),
+        error => error.into(),
+    })?;
+    if !FileType::from_raw_mode(fstat(&file)?.st_mode).is_file() {
+        return Err(no_file());
+    }
+    keep_to_owner(&file, Mode::RUSR | Mode::WUSR)?;
+    Ok(File::from(file))
 }
 
 /// What was made in a folder outlives a loss of power only if the folder is written, too. One that we may not read is left to the system.

@@ -119,11 +119,33 @@ fn a_retry_in_an_attempt_changes_nothing() {
     let script = "echo runs; until test -e go; do sleep 0.01; done; rm go; exit 3";
     let mut running = home.run(&["-n1", "-d1000"], script).start();
     assert_eq!(running.stdout_line(), "runs\n");
-    assert_eq!(home.ask("--retry-job", "x").code(), Some(0));
+    let ran = home.ask("--retry-job", "x");
+    let said = "retryrun: the run x has no wait to end: its attempt goes on\n";
+    assert_eq!((ran.code(), ran.stderr.as_str()), (Some(0), said));
     fs::write(home.file("go"), "").expect("a file");
     home.wait_for("x", "waiting");
     assert_eq!(home.listed("x").get("attempt"), Some(&1.into()), "a wait of later is not ended");
     stop(&home, running);
+}
+
+#[test]
+fn one_that_cannot_be_reached_is_said() {
+    let home = Home::new();
+    home.put("x", "");
+    fs::remove_file(home.state("x", "journal")).expect("it was put there");
+    fs::create_dir(home.state("x", "control")).expect("a folder in the place of the socket");
+    let mut running = home.run(&["-d1000"], "exit 3").start();
+    running.stderr_with("nobody can ask this run for something: cannot make a socket: ");
+    home.wait_for("x", "waiting");
+    let pid = running.pid().as_raw_nonzero();
+    for mode in ["--stop-job", "--retry-job"] {
+        let ran = home.ask(mode, "x");
+        let said = format!(
+            "retryrun: the run x goes on as process {pid}, but cannot be reached: it has no socket\n"
+        );
+        assert_eq!((ran.code(), ran.stderr), (Some(1), said), "{mode}");
+    }
+    kill(running);
 }
 
 #[test]

@@ -225,6 +225,24 @@ fn without_the_record_of_its_start_a_run_goes_on() {
 }
 
 #[test]
+fn what_earlier_calls_said_counts_for_nothing_where_it_cannot_be_read() {
+    let home = Home::new();
+    let running = home.run(&["-n3", "-d1000", "--backoff=constant"], "exit 3").start();
+    home.wait_for("x", "waiting");
+    kill(running);
+    let journal = fs::read_to_string(home.state("x", "journal")).expect("it is there");
+    home.put("x", &journal.replacen("--backoff=constant", "--backoff=conspant", 1));
+    home.comes_due("x");
+    let ran = home.run(&["-n1", "-d0"], "exit 3").run();
+    let said = "retryrun: what earlier calls of this run said counts for nothing: --backoff <SHAPE>: invalid value `conspant`";
+    assert!(ran.lines()[0].starts_with(said), "{}", ran.stderr);
+    assert_eq!(attempts(&ran.history()), "first exit 3, resumed exit 3");
+    let ran = home.ask("--rerun-job", "x");
+    let said = "retryrun: --rerun-job: the journal of x does not say what was called: --backoff";
+    assert!(ran.code() == Some(125) && ran.stderr.starts_with(said), "{}", ran.stderr);
+}
+
+#[test]
 fn the_state_of_many_attempts_stays_small_and_says_all_counts() {
     let home = Home::new();
     let script = "printf '%4000s' x >&2; [ $RETRYRUN_ATTEMPT = 330 ] && kill -9 $PPID; exit 3";

@@ -70,6 +70,13 @@ fn only_the_owner_can_read_the_state() {
     fs::set_permissions(home.file("retryrun"), Permissions::from_mode(0o777)).expect("it is ours");
     home.named("y", &[], "exit 0").run();
     assert_eq!(mode(&home.file("retryrun")), 0o700);
+    for file in ["journal", "lock"] {
+        let file = home.state("x", file);
+        fs::set_permissions(&file, Permissions::from_mode(0o666)).expect("it is ours");
+    }
+    home.comes_due("x");
+    home.run(&[], "exit 0").run();
+    assert_eq!(["journal", "lock"].map(|file| mode(&home.state("x", file))), [0o600; 2]);
 }
 
 #[test]

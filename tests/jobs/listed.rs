@@ -176,6 +176,8 @@ fn ended_runs_are_kept_for_a_while() {
     home.put("old", include_str!("../data/journals/ended"));
     home.named("x", &["--keep-for=100000d"], "exit 0").run();
     assert_eq!(home.standing("old"), "ended");
+    // Its end counts also where something that is not whole stands behind it.
+    home.put("old", &format!("{}\0\0", include_str!("../data/journals/ended")));
     // What never began is nobody's.
     fs::create_dir(home.file("retryrun/jobs/never")).expect("a folder");
     let touched = std::process::Command::new("touch")

@@ -28,7 +28,7 @@ fn two_at_once_are_refused_with_the_pid_of_the_owner() {
         assert_eq!((ran.code(), ran.stdout, ran.stderr), (Some(125), String::new(), said.clone()));
     }
     let ran = home.ask("--rerun-job", "x");
-    assert_eq!(ran.stderr, "retryrun: --rerun-job: the run x goes on already\n");
+    assert_eq!(ran.stderr, said.replace("--job", "--rerun-job"));
     assert_eq!(ran.code(), Some(125));
     assert_eq!(home.standing("x"), "waiting", "it is not disturbed");
     // Another name is another run.
@@ -140,6 +140,22 @@ fn options_of_earlier_calls_hold_where_this_one_says_nothing() {
     // A new run does not know of them.
     let ran = home.run(&["-n0"], "exit 9").run();
     assert_eq!(ran.history().policy.timeout, None);
+}
+
+#[test]
+fn paths_of_an_earlier_call_are_seen_from_its_folder() {
+    let home = Home::new();
+    let other = tempfile::tempdir().expect("a folder");
+    dead(&home, &["-n1", "--log-dir=logs", "--report=said.json"]);
+    let ran = home
+        .run(&["--history=always"], "echo $PWD; exit 0")
+        .with(|command| {
+            command.current_dir(other.path());
+        })
+        .run();
+    assert_eq!(ran.stdout, format!("{}\n", other.path().display()), "{}", ran.stderr);
+    assert!(home.file("said.json").exists() && home.file("logs/attempt-2.stdout.log").exists());
+    assert_eq!(fs::read_dir(other.path()).expect("it is there").count(), 0);
 }
 
 #[test]
