@@ -194,7 +194,13 @@ impl Running {
 
     /// Waits for a line of stdout.
     pub fn stdout_line(&mut self) -> String {
-        line_of(&mut self.stdout)
+        let mut line = String::new();
+        if self.stdout.read_line(&mut line).expect("it can be read") == 0 {
+            let mut said = String::new();
+            self.stderr.read_to_string(&mut said).expect("it can be read");
+            panic!("it ended before a line of stdout came: {said}");
+        }
+        line
     }
 
     /// Waits for a line of stderr that contains `text`.
@@ -339,13 +345,6 @@ pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     panic!("not in half a minute: {what}");
-}
-
-fn line_of(reader: &mut impl BufRead) -> String {
-    let mut line = String::new();
-    let read = reader.read_line(&mut line).expect("it can be read");
-    assert!(read > 0, "it ended before the line came that was waited for");
-    line
 }
 
 /// A script that counts its runs in a file and then does what is said for that run: the last one repeats.
