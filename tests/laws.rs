@@ -21,7 +21,7 @@ use retryrun::engine::signal::Signal;
 use retryrun::engine::time::Time;
 use retryrun::engine::{Action, Answer, ExitStatus, Input, Sender, Token};
 
-use crate::sim::{Played, Script, exited};
+use crate::sim::{Played, SWEEP, Script, exited};
 
 /// A case that fails is to become a test of its own, so none is written to a file.
 pub(crate) fn cases(cases: u32) -> ProptestConfig {
@@ -233,7 +233,9 @@ proptest! {
             let limit = policy.timeout.unwrap_or(Duration::MAX).saturating_add(to_the_death);
             prop_assert!(lasted <= limit, "{}", played.transcript);
         }
-        let latest = policy.deadline.unwrap_or(Duration::MAX).saturating_add(to_the_death);
+        // And what it left behind is ended.
+        let to_the_end = to_the_death.saturating_add(SWEEP);
+        let latest = policy.deadline.unwrap_or(Duration::MAX).saturating_add(to_the_end);
         prop_assert!(played.history().elapsed <= latest, "{}", played.transcript);
     }
 

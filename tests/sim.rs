@@ -17,6 +17,7 @@ use retryrun::engine::signal::Signal;
 use retryrun::engine::time::Timestamp;
 use retryrun::engine::{Answer, ExitStatus, Input, Run, Sender, Token};
 
+pub(crate) use stage::SWEEP;
 use stage::Stage;
 
 /// 2026-11-21T20:15:30.123Z.

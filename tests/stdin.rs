@@ -177,3 +177,31 @@ fn bytes_are_exact_however_they_come() {
     File::open(&output).and_then(|mut file| file.read_to_end(&mut read)).expect("it is there");
     assert!(read == bytes, "{} of {} bytes", read.len(), bytes.len());
 }
+
+#[test]
+fn what_is_left_is_exact_however_much_is_read_at_once() {
+    // Readers that take all that is there, a page, less, more, a byte, and first much and then little.
+    for (reader, taken) in [
+        ("head -c 1300001", 1_300_001),
+        ("dd bs=4096 count=300 status=none", 1_228_800),
+        ("dd bs=3000 count=400 iflag=fullblock status=none", 1_200_000),
+        ("dd bs=100000 count=12 iflag=fullblock status=none", 1_200_000),
+        ("dd bs=1 count=9001 status=none", 9_001),
+        (
+            "bash -c 'head -c 200000; dd bs=7 count=3000 iflag=fullblock status=none; head -c 1000000'",
+            1_221_000,
+        ),
+    ] {
+        let script = format!(
+            "{LINES} >in; cat in | {{ retryrun -n2 -- bash -c '{} | cksum; exit $((3 - RETRYRUN_ATTEMPT))'; cksum; }}; \
+             head -c {taken} in | cksum; tail -c +{} in | cksum",
+            reader.replace('\'', "'\\''"),
+            taken + 1,
+        );
+        let printed = bash(&script);
+        let lines: Vec<&str> = printed.lines().collect();
+        let [one, two, three, rest, all, behind] = lines[..] else { panic!("{reader}: {printed}") };
+        assert_eq!([one, two, three], [all; 3], "{reader}");
+        assert_eq!(rest, behind, "{reader}");
+    }
+}

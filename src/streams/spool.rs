@@ -36,15 +36,22 @@ impl Spool {
         self.length == 0
     }
 
+    /// Whether there is room for so many bytes more.
+    #[must_use]
+    pub fn has_room(&self, length: usize) -> bool {
+        let length = self.length.saturating_add(length as u64);
+        self.limit.is_none_or(|limit| length <= limit)
+    }
+
     /// Adds bytes at its end, all of them or none.
     ///
     /// # Errors
     /// The limit is reached, or a file is needed and cannot be written; what was there before is kept.
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let length = self.length.saturating_add(bytes.len() as u64);
-        if self.limit.is_some_and(|limit| length > limit) {
+        if !self.has_room(bytes.len()) {
             return Err(io::Error::other("it is larger than --spool-limit allows"));
         }
+        let length = self.length.saturating_add(bytes.len() as u64);
         if self.file.is_none() && length > IN_MEMORY as u64 {
             let file = tempfile::tempfile()?;
             file.write_all_at(&self.memory, 0)?;
@@ -65,6 +72,13 @@ impl Spool {
         Some((self.file.as_ref()?, self.length))
     }
 
+    /// What is behind a place, where memory holds it.
+    #[must_use]
+    pub fn in_memory(&self, place: u64) -> &[u8] {
+        let start = usize::try_from(place).unwrap_or(usize::MAX);
+        self.memory.get(start..).unwrap_or_default()
+    }
+
     /// The kernel has moved bytes to the end of the file.
     pub fn note_moved(&mut self, length: usize) {
         self.length = self.length.saturating_add(length as u64);
@@ -81,9 +95,7 @@ impl Spool {
         if let Some(file) = &self.file {
             return file.read_at(buffer, place);
         }
-        let start = usize::try_from(place).unwrap_or(usize::MAX);
-        let bytes =
-            self.memory.get(start..).and_then(|rest| rest.get(..length)).unwrap_or_default();
+        let bytes = self.in_memory(place).get(..length).unwrap_or_default();
         buffer.copy_from_slice(bytes);
         Ok(bytes.len())
     }

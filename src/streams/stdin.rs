@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
 use super::spool::Spool;
-use crate::unix::input::{Kind, PAGE, Pipe, Source, kind, null, offset, set_offset};
+use crate::unix::input::{
+    Kind, MOST_PAGES, PAGE, Pipe, Read, Source, kind, null, offset, set_offset,
+};
 
 /// What the user wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +55,24 @@ struct Feed {
     pipe: Pipe,
     /// How much of the spool it was given.
     place: u64,
+    /// Whether that was more than a page at once.
+    in_bulk: bool,
     /// How much it was shown of what is still in the source.
     shown: usize,
+    /// How many pages it may be shown at once: as long as it reads all of them at once.
+    pages: usize,
+    /// So often only one is shown, whatever becomes of it.
+    caution: u32,
+    /// So often the next time, after more was too much.
+    next_caution: u32,
 }
+
+/// How much of the spool is given at once.
+const BULK: usize = MOST_PAGES * PAGE;
+
+/// How often a command that has not read all at once is shown a single page: at first, and at most.
+const CAUTION: u32 = 64;
+const MOST_CAUTION: u32 = 4096;
 
 impl Stdin {
     /// Looks at what we were given.
@@ -96,7 +113,15 @@ impl Stdin {
             Way::File(place) => set_offset(*place),
             Way::Replayed(replay) => {
                 let pipe = Pipe::open()?;
-                replay.feed = Some(Feed { pipe, place: 0, shown: 0 });
+                replay.feed = Some(Feed {
+                    pipe,
+                    place: 0,
+                    in_bulk: false,
+                    shown: 0,
+                    pages: 1,
+                    caution: 0,
+                    next_caution: CAUTION,
+                });
                 Ok(())
             }
         }
@@ -149,22 +174,108 @@ impl Stdin {
     }
 }
 
+/// What became of what was to be given.
+enum Given {
+    Some,
+    NobodyReads,
+    NotRead(io::Error),
+}
+
+impl Feed {
+    /// Gives as much of the spool as there is room for.
+    fn poll_give(&mut self, context: &mut Context<'_>, spool: &Spool) -> Poll<Given> {
+        self.pipe.resize(MOST_PAGES);
+        self.in_bulk = true;
+        let given = match spool.file() {
+            Some((file, _)) => self.pipe.poll_send(context, file, self.place, BULK),
+            None => self.pipe.poll_write(context, spool.in_memory(self.place)),
+        };
+        Poll::Ready(match ready!(given) {
+            Ok(0) => Given::NotRead(io::ErrorKind::UnexpectedEof.into()),
+            Ok(length) => {
+                self.place += length as u64;
+                Given::Some
+            }
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Given::NobodyReads,
+            Err(error) => Given::NotRead(error),
+        })
+    }
+
+    /// It has read all that it was shown at once.
+    fn all_was_read(&mut self) {
+        match self.caution.checked_sub(1) {
+            Some(caution) => self.caution = caution,
+            None => self.pages = (self.pages * 2).min(MOST_PAGES),
+        }
+    }
+
+    /// It has not, and reads less at once.
+    fn was_too_much(&mut self) {
+        self.pages = 1;
+        self.caution = self.next_caution;
+        self.next_caution = (self.next_caution * 2).min(MOST_CAUTION);
+    }
+}
+
 impl Replay {
     /// First what is in the spool, then what comes.
     fn poll_feed(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let mut buffer = [0; PAGE];
         while let Some(feed) = &mut self.feed {
-            if let Err(_nobody_reads) = ready!(feed.pipe.poll_empty(context)) {
-                return self.end().map_or(Poll::Pending, Poll::Ready);
-            }
-            let shown = std::mem::take(&mut feed.shown);
-            if shown > 0 {
-                if let Some(error) = self.take(shown) {
-                    return Poll::Ready(error);
+            let rest = match self.is_lost {
+                false => self.spool.len().saturating_sub(feed.place),
+                true => 0,
+            };
+            if feed.shown == 0 {
+                if rest == 0 && self.has_ended {
+                    // The end of the pipe is the end of the input.
+                    self.feed = None;
+                    break;
                 }
-                continue;
+                let is_much = rest >= BULK as u64 && feed.pipe.resize(MOST_PAGES);
+                if is_much || (rest > 0 && self.has_ended) {
+                    match ready!(feed.poll_give(context, &self.spool)) {
+                        Given::Some => continue,
+                        Given::NobodyReads => return self.end().map_or(Poll::Pending, Poll::Ready),
+                        Given::NotRead(error) => return Poll::Ready(self.lose(error)),
+                    }
+                }
+                // What follows is shown, and so has to follow nothing.
+                if std::mem::take(&mut feed.in_bulk) {
+                    match feed.pipe.take_back() {
+                        Ok(unread) => feed.place = feed.place.saturating_sub(unread as u64),
+                        Err(error) => return Poll::Ready(self.lose(error)),
+                    }
+                    continue;
+                }
             }
-            let fed = if feed.place < self.spool.len() && !self.is_lost {
+            let read = ready!(feed.pipe.poll_read(context));
+            match read {
+                Err(_nobody_reads) => return self.end().map_or(Poll::Pending, Poll::Ready),
+                Ok(Read::All) => {
+                    let shown = std::mem::take(&mut feed.shown);
+                    if shown > 0 {
+                        feed.all_was_read();
+                        if let Some(error) = self.take(shown) {
+                            return Poll::Ready(error);
+                        }
+                        continue;
+                    }
+                }
+                Ok(Read::Part) => {
+                    let shown = std::mem::take(&mut feed.shown);
+                    feed.was_too_much();
+                    let unread = match feed.pipe.take_back() {
+                        Ok(unread) => unread,
+                        Err(error) => return Poll::Ready(self.lose(error)),
+                    };
+                    if let Some(error) = self.take(shown.saturating_sub(unread)) {
+                        return Poll::Ready(error);
+                    }
+                    continue;
+                }
+            }
+            let fed = if rest > 0 {
                 match self.spool.read_at(feed.place, &mut buffer) {
                     Ok(length) => {
                         let bytes = buffer.get(..length).unwrap_or_default();
@@ -172,18 +283,10 @@ impl Replay {
                             feed.place += written as u64;
                         })
                     }
-                    Err(error) => {
-                        self.is_lost = true;
-                        self.feed = None;
-                        return Poll::Ready(error);
-                    }
+                    Err(error) => return Poll::Ready(self.lose(error)),
                 }
-            } else if self.has_ended {
-                // The end of the pipe is the end of the input.
-                self.feed = None;
-                break;
             } else if self.source.can_be_shown() {
-                self.source.poll_show(context, &feed.pipe).map_ok(|length| {
+                self.source.poll_show(context, &mut feed.pipe, feed.pages).map_ok(|length| {
                     feed.shown = length;
                     self.has_ended = length == 0;
                 })
@@ -224,16 +327,40 @@ impl Replay {
         let mut buffer = [0; PAGE];
         let mut lost = None;
         while length > 0 {
-            let wanted = buffer.get_mut(..length.min(PAGE)).unwrap_or_default();
-            let Ok(taken @ 1..) = self.source.take(wanted) else { break };
+            let taken = match self.move_to_spool(length) {
+                Some(moved) => moved,
+                None => {
+                    let wanted = buffer.get_mut(..length.min(PAGE)).unwrap_or_default();
+                    let Ok(taken @ 1..) = self.source.take(wanted) else { break };
+                    let kept = self.keep(buffer.get(..taken).unwrap_or_default());
+                    lost = lost.or(kept);
+                    taken
+                }
+            };
             length -= taken.min(length);
-            let kept = self.keep(buffer.get(..taken).unwrap_or_default());
-            lost = lost.or(kept);
             if let Some(feed) = &mut self.feed {
                 feed.place += taken as u64;
             }
         }
         lost
+    }
+
+    /// Lets the kernel move what was shown into the file of the spool; nothing where there is none, or no room in it.
+    fn move_to_spool(&mut self, length: usize) -> Option<usize> {
+        if self.is_lost || !self.source.can_be_shown() || !self.spool.has_room(length) {
+            return None;
+        }
+        let (file, end) = self.spool.file()?;
+        let moved = self.source.take_to_file(file, end, length).ok().filter(|moved| *moved > 0)?;
+        self.spool.note_moved(moved);
+        Some(moved)
+    }
+
+    /// What was kept cannot be given any more.
+    fn lose(&mut self, error: io::Error) -> io::Error {
+        self.is_lost = true;
+        self.feed = None;
+        error
     }
 
     /// Keeps what was taken; answers why that is no longer possible, once.

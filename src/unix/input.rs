@@ -2,24 +2,30 @@
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{
     FileType, MemfdFlags, Mode, OFlags, SeekFrom, fcntl_getfl, fcntl_setfl, fstat, memfd_create,
-    open, seek, tell,
+    open, seek, sendfile, tell,
 };
 use rustix::io::{Errno, ioctl_fionread, retry_on_intr};
 use rustix::net::{RecvFlags, recv};
-use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, tee};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice, tee};
 use rustix::termios::isatty;
 use tokio::io::unix::AsyncFd;
 
 use super::start::Start;
 
-/// How much a pipe between holds: a page, the least that the kernel makes.
+/// The least that a pipe holds.
 pub const PAGE: usize = 4096;
+
+/// How many pages a pipe between holds at most.
+pub const MOST_PAGES: usize = 16;
+
+/// What a poll answers that a read would.
+const ANYTHING: PollFlags = PollFlags::IN.union(PollFlags::HUP).union(PollFlags::ERR);
 
 /// What stdin is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,26 +132,37 @@ impl Source {
         self.kind == Kind::Pipe
     }
 
-    /// Shows the next bytes, a page at most, to the reader of an empty pipe, and leaves them where they are. 0 is the end.
+    /// Shows the next bytes, so many pages at most, to the reader of an empty pipe, and leaves them where they are. 0 is the end.
     ///
     /// # Errors
     /// Those of tee(2).
-    pub fn poll_show(&self, context: &mut Context<'_>, pipe: &Pipe) -> Poll<io::Result<usize>> {
+    pub fn poll_show(
+        &self,
+        context: &mut Context<'_>,
+        pipe: &mut Pipe,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
         let Registered::Waits(source) = &self.fd else {
             return Poll::Ready(Err(Errno::INVAL.into()));
         };
         loop {
-            let mut room = ready!(pipe.ours.poll_write_ready(context))?;
+            ready!(pipe.ours.poll_write_ready(context))?.retain_ready();
             let mut data = ready!(source.poll_read_ready(context))?;
-            match tee(source.get_ref(), pipe.ours.get_ref(), PAGE, SpliceFlags::NONBLOCK) {
+            // As many pages as there are for sure: only a pipe that is full tells when it is read.
+            let pages = (unread(source.get_ref()) / PAGE).clamp(1, most.max(1));
+            pipe.resize(1 << pages.ilog2());
+            let length = pipe.pages * PAGE;
+            match tee(source.get_ref(), pipe.ours.get_ref(), length, SpliceFlags::NONBLOCK) {
                 Ok(shown) => {
-                    if shown > 0 {
+                    if shown > 0 && (pipe.pages == 1 || pipe.is_full()) {
                         // Nobody told the event loop, which knows only of our writes.
-                        room.clear_ready();
+                        ready!(pipe.ours.poll_write_ready(context))?.clear_ready();
                     }
                     return Poll::Ready(Ok(shown));
                 }
-                Err(Errno::AGAIN) if pipe.unread() > 0 => room.clear_ready(),
+                Err(Errno::AGAIN) if pipe.unread() > 0 => {
+                    ready!(pipe.ours.poll_write_ready(context))?.clear_ready();
+                }
                 Err(Errno::AGAIN) => data.clear_ready(),
                 Err(Errno::INTR) => {}
                 Err(error) => return Poll::Ready(Err(error.into())),
@@ -159,6 +176,16 @@ impl Source {
     /// Those of read(2).
     pub fn take(&self, buffer: &mut [u8]) -> io::Result<usize> {
         Ok(retry_on_intr(|| rustix::io::read(self.raw(), &mut *buffer))?)
+    }
+
+    /// The same, to a place in a file, without looking at them.
+    ///
+    /// # Errors
+    /// Those of splice(2).
+    pub fn take_to_file(&self, file: &File, mut place: u64, length: usize) -> io::Result<usize> {
+        let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+        let splice = || splice(self.raw(), None, file, Some(&mut place), length, flags);
+        Ok(retry_on_intr(splice)?)
     }
 
     /// Reads once, as soon as there is something. 0 is the end.
@@ -177,7 +204,7 @@ impl Source {
         loop {
             let mut ready = ready!(source.poll_read_ready(context))?;
             // What was true once may not be any more, and a read would block.
-            if !has_something(source.get_ref()) {
+            if !is_ready(source.get_ref(), ANYTHING) {
                 ready.clear_ready();
                 continue;
             }
@@ -202,20 +229,42 @@ impl Source {
     }
 }
 
-fn has_something(fd: &OwnedFd) -> bool {
+/// Whether something is true of a descriptor now.
+fn is_ready(fd: &OwnedFd, what: PollFlags) -> bool {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    let mut fds = [PollFd::new(fd, what)];
     matches!(poll(&mut fds, Some(&now)), Ok(1..))
+        && fds.iter().any(|fd| fd.revents().intersects(what))
 }
 
-/// A pipe of one page: when it takes something, all that was in it has been read.
+/// How much in a pipe was not read.
+fn unread(fd: &OwnedFd) -> usize {
+    ioctl_fionread(fd).map_or(0, |unread| usize::try_from(unread).unwrap_or(0))
+}
+
+/// A pipe through which a command reads.
+///
+/// That something in it was read is told only where it was full: so it is when it holds a page, and is written to by us, or when it
+/// holds as many pages as it was shown.
 pub struct Pipe {
     ours: AsyncFd<OwnedFd>,
     theirs: Option<OwnedFd>,
+    pages: usize,
+    /// A descriptor that is kept free for taking back, where that is possible.
+    spare: Option<OwnedFd>,
+}
+
+/// What became of what was in a pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// All of it was read.
+    All,
+    /// A part of it was, and it will not be told when the rest is.
+    Part,
 }
 
 impl Pipe {
-    /// An empty pipe.
+    /// An empty pipe of one page.
     ///
     /// # Errors
     /// Descriptors are lacking.
@@ -225,7 +274,7 @@ impl Pipe {
         fcntl_setfl(&ours, fcntl_getfl(&ours)? | OFlags::NONBLOCK)?;
         // SAFETY: as for a source.
         let ours = unsafe { AsyncFd::register(ours) }?;
-        Ok(Pipe { ours, theirs: Some(theirs) })
+        Ok(Pipe { ours, theirs: Some(theirs), pages: 1, spare: None })
     }
 
     /// The command's end, until it is given away.
@@ -242,24 +291,91 @@ impl Pipe {
     /// How much in it was not read.
     #[must_use]
     pub fn unread(&self) -> usize {
-        ioctl_fionread(self.ours.get_ref()).map_or(0, |unread| usize::try_from(unread).unwrap_or(0))
+        unread(self.ours.get_ref())
     }
 
-    /// Waits until all that was in it has been read.
+    fn is_full(&self) -> bool {
+        !is_ready(self.ours.get_ref(), PollFlags::OUT)
+    }
+
+    /// Lets it hold so many pages, a power of two; one where what is in more could not be taken back. What it holds has to fit. Answers
+    /// whether it does.
+    pub fn resize(&mut self, pages: usize) -> bool {
+        if pages > 1 && self.spare.is_none() {
+            self.spare = self.reader().and_then(|_closed| null()).ok();
+        }
+        let possible = if self.spare.is_some() { pages } else { 1 };
+        let size = possible * PAGE;
+        if possible != self.pages && fcntl_setpipe_size(self.ours.get_ref(), size).is_ok() {
+            self.pages = possible;
+        }
+        self.pages == pages
+    }
+
+    /// An end to read from, only for a while: whoever writes is to find out when the command has none any more.
+    fn reader(&self) -> io::Result<OwnedFd> {
+        let path = format!("/proc/self/fd/{}", self.ours.get_ref().as_raw_fd());
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Ok(open(path, flags, Mode::empty())?)
+    }
+
+    /// Takes back what was not read; answers how much that is. It holds one page from then on.
     ///
     /// # Errors
-    /// The event loop shuts down.
-    pub fn poll_empty(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// It cannot be read, though it could before.
+    pub fn take_back(&mut self) -> io::Result<usize> {
+        // Frees the descriptor that is needed.
+        self.spare = None;
+        let reader = self.reader()?;
+        // All of it in one call, in which nobody else reads: else the command could miss what is in the middle.
+        let mut buffer = vec![0; MOST_PAGES * PAGE];
+        let taken = match retry_on_intr(|| rustix::io::read(&reader, &mut buffer[..])) {
+            Err(Errno::AGAIN) => 0,
+            read => read?,
+        };
+        drop(reader);
+        self.resize(1);
+        Ok(taken)
+    }
+
+    /// Waits until what was in it has been read, or as much of it as it will tell.
+    ///
+    /// # Errors
+    /// Nobody reads it, or the event loop shuts down.
+    pub fn poll_read(&self, context: &mut Context<'_>) -> Poll<io::Result<Read>> {
         loop {
             let mut room = ready!(self.ours.poll_write_ready(context))?;
             if self.unread() == 0 {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(Ok(Read::All));
             }
             // Whether anybody is left who could read it, a write would tell: so does the event.
-            if has_no_reader(self.ours.get_ref()) {
+            if is_ready(self.ours.get_ref(), PollFlags::ERR) {
                 return Poll::Ready(Err(Errno::PIPE.into()));
             }
+            if self.pages > 1 {
+                return Poll::Ready(Ok(Read::Part));
+            }
             room.clear_ready();
+        }
+    }
+
+    /// Writes once from a place in a file, as soon as there is room, without looking at it.
+    ///
+    /// # Errors
+    /// Those of sendfile(2).
+    pub fn poll_send(
+        &self,
+        context: &mut Context<'_>,
+        file: &File,
+        mut place: u64,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut room = ready!(self.ours.poll_write_ready(context))?;
+            let mut send = |fd| Ok(retry_on_intr(|| sendfile(fd, file, Some(&mut place), most))?);
+            if let Ok(sent) = room.try_io(|fd| send(fd.get_ref())) {
+                return Poll::Ready(sent);
+            }
         }
     }
 
@@ -276,11 +392,4 @@ impl Pipe {
             }
         }
     }
-}
-
-fn has_no_reader(fd: &OwnedFd) -> bool {
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let mut fds = [PollFd::new(fd, PollFlags::OUT)];
-    matches!(poll(&mut fds, Some(&now)), Ok(1..))
-        && fds.iter().any(|fd| fd.revents().contains(PollFlags::ERR))
 }

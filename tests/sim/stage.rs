@@ -41,7 +41,7 @@ struct Running {
 }
 
 /// How long it takes to end what was left behind.
-const SWEEP: Duration = Duration::from_millis(500);
+pub(crate) const SWEEP: Duration = Duration::from_millis(500);
 
 /// How long the user's own command takes before an attempt.
 const PREPARATION: Duration = Duration::from_millis(300);
