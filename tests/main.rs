@@ -22,6 +22,7 @@ mod jobs;
 mod laws;
 mod live;
 mod outputs;
+mod package;
 mod patterns;
 mod preload;
 mod readme;
