@@ -2,6 +2,7 @@
 
 mod arbitrary_input;
 mod attempts;
+mod benches;
 mod budget;
 mod ci;
 mod classify;
