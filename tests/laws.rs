@@ -117,7 +117,7 @@ fn longest_count(records: &[Record]) -> u64 {
 /// Whether a rule is the one that decided; the first for which that is so did.
 fn decides(placed: &PlacedRule, judgement: &Judgement) -> bool {
     judgement.rule.as_deref() == Some(placed.rule.text())
-        && judgement.rule_origin.as_ref() == Some(&placed.origin)
+        && judgement.rule_origin.as_deref() == Some(&*placed.origin)
 }
 
 proptest! {

@@ -77,7 +77,7 @@ pub fn text(resolved: &Resolved) -> String {
         .policy
         .rules
         .iter()
-        .map(|placed| [placed.rule.text().to_owned(), meaning(placed), placed.origin.clone()])
+        .map(|placed| [placed.rule.text().to_owned(), meaning(placed), placed.origin.to_string()])
         .collect();
     let rules: Vec<[&str; 3]> =
         rules.iter().map(|rule| rule.each_ref().map(String::as_str)).collect();

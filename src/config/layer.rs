@@ -192,7 +192,7 @@ impl Layer {
             placed.push(PlacedRule {
                 rule: rule.clone(),
                 verdict,
-                origin: self.source.origin_of("rules"),
+                origin: self.source.origin_of("rules").into(),
                 limit: entry.limit.and_then(Retries::limit),
                 delay: entry.delay.map(|Seconds(delay)| delay),
                 is_built_in: self.source.is_built_in(),

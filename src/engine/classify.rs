@@ -2,11 +2,13 @@
 //!
 //! Where the rules come from and in which order they stand is `config`'s.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use super::event::{Ending, Judgement, SpawnErrorKind, Verdict};
+use super::event::{Ending, Judgement, Verdict};
 use super::output::{Matches, OutputPattern};
 pub use super::rule::Rule;
+use super::table::BUILT_IN;
 
 /// A rule in its place: what it means where it holds, and where it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +18,7 @@ pub struct PlacedRule {
     /// What it means.
     pub verdict: Verdict,
     /// Where it stands, e.g. `policy curl (built in)`.
-    pub origin: String,
+    pub origin: Cow<'static, str>,
     /// How many retries in a row it may order, where that is less than the run's own limit.
     pub limit: Option<u64>,
     /// The wait after an ending that it decided, in place of the backoff's; `--max-delay` caps it.
@@ -29,6 +31,7 @@ impl PlacedRule {
     /// A rule with no limit and no delay of its own.
     #[must_use]
     pub fn new(rule: Rule, verdict: Verdict, origin: String) -> PlacedRule {
+        let origin = origin.into();
         PlacedRule { rule, verdict, origin, limit: None, delay: None, is_built_in: false }
     }
 
@@ -48,74 +51,54 @@ impl PlacedRule {
             verdict: Some(self.verdict),
             reason: Some(self.reason().to_owned()),
             rule: Some(self.rule.text().to_owned()),
-            rule_origin: Some(self.origin.clone()),
+            rule_origin: Some(self.origin.clone().into_owned()),
             evidence: self.rule.evidence(matches),
         }
     }
 }
 
-/// Where the built-in rules stand.
-pub const BUILT_IN_ORIGIN: &str = "built in";
-
-/// What holds for statuses when nothing else speaks, in the order in which it is asked.
-///
-/// 126 and 127: POSIX.1-2024, XCU 2.8.2 "Exit Status for Commands". HUP, INT, QUIT and TERM are how people and systems
-/// stop a program; ILL, SYS, TRAP, XCPU and XFSZ come again with the same program and limits.
-const BUILT_IN: [(&str, Verdict); 11] = [
-    ("success: 0", Verdict::Success),
-    ("not-executable: 126", Verdict::Permanent),
-    ("not-found: 127", Verdict::Permanent),
-    ("stopped: HUP,INT,QUIT,TERM", Verdict::Permanent),
-    ("crash: ILL,SYS,TRAP", Verdict::Permanent),
-    ("limit: XCPU,XFSZ", Verdict::Permanent),
-    ("crash: crash", Verdict::Transient),
-    ("signal: signal", Verdict::Transient),
-    ("timeout: timeout", Verdict::Transient),
-    ("idle-timeout: idle-timeout", Verdict::Transient),
-    ("unlisted: nonzero", Verdict::Transient),
-];
-
-/// What holds for commands that cannot be started: only a lack of resources passes.
-const BUILT_IN_SPAWN: [(SpawnErrorKind, Verdict); 3] = [
-    (SpawnErrorKind::Resources, Verdict::Transient),
-    (SpawnErrorKind::NotFound, Verdict::Permanent),
-    (SpawnErrorKind::NotExecutable, Verdict::Permanent),
-];
-
 /// The rules of a policy, in the order in which they are asked; always ends in an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules(Vec<PlacedRule>);
+pub struct Rules {
+    given: Vec<PlacedRule>,
+    /// What holds when none of these does: a part of the built-in table.
+    built_in: Cow<'static, [PlacedRule]>,
+}
 
 impl Rules {
     /// The given rules, then the built-in table.
     #[must_use]
-    pub fn new(rules: Vec<PlacedRule>) -> Rules {
-        Rules(rules.into_iter().chain(built_in()).collect())
+    pub fn new(given: Vec<PlacedRule>) -> Rules {
+        Rules { given, built_in: Cow::Borrowed(&BUILT_IN) }
     }
 
     /// The given rules alone, of which the last names every failure; and that exit 0 is success.
     #[must_use]
-    pub fn closed(rules: Vec<PlacedRule>) -> Rules {
-        Rules(rules.into_iter().chain(built_in().take(1)).collect())
+    pub fn closed(given: Vec<PlacedRule>) -> Rules {
+        let [success, ..] = &BUILT_IN;
+        Rules { given, built_in: Cow::Borrowed(std::slice::from_ref(success)) }
     }
 
     /// The same, whoever gave them.
     #[must_use]
     pub fn without_origins(&self) -> Rules {
-        let rules = self.0.iter().cloned();
-        Rules(rules.map(|placed| PlacedRule { origin: String::new(), ..placed }).collect())
+        let of_nobody = |placed: &PlacedRule| PlacedRule { origin: "".into(), ..placed.clone() };
+        Rules {
+            given: self.given.iter().map(of_nobody).collect(),
+            built_in: self.built_in.iter().map(of_nobody).collect(),
+        }
     }
 
     /// The rules in the order in which they are asked.
     pub fn iter(&self) -> impl Iterator<Item = &PlacedRule> {
-        self.0.iter()
+        self.given.iter().chain(self.built_in.iter())
     }
 
     /// What the rules look for in the output, each once, in the order in which it is first asked for.
     #[must_use]
     pub fn patterns(&self) -> Vec<OutputPattern> {
         let mut patterns: Vec<OutputPattern> = Vec::new();
-        for pattern in self.0.iter().flat_map(|placed| placed.rule.patterns()) {
+        for pattern in self.iter().flat_map(|placed| placed.rule.patterns()) {
             if !patterns.contains(pattern) {
                 patterns.push(pattern.clone());
             }
@@ -126,7 +109,7 @@ impl Rules {
     /// The first rule that holds, and what it says.
     #[must_use]
     pub fn judge(&self, ending: &Ending, matches: &Matches) -> Ruling {
-        let decided = self.0.iter().find(|placed| placed.rule.holds(ending, matches));
+        let decided = self.iter().find(|placed| placed.rule.holds(ending, matches));
         decided.map_or_else(Ruling::default, |placed| Ruling {
             judgement: placed.judgement(matches),
             limit: placed.limit,
@@ -188,27 +171,5 @@ impl Ruling {
             self.judgement.reason = Some("input-lost".to_owned());
         }
         self
-    }
-}
-
-fn built_in() -> impl Iterator<Item = PlacedRule> {
-    let place = |(rule, verdict)| PlacedRule {
-        is_built_in: true,
-        ..PlacedRule::new(rule, verdict, BUILT_IN_ORIGIN.to_owned())
-    };
-    let statuses = BUILT_IN
-        .iter()
-        .map(|(text, verdict)| (text.parse().expect("a test parses the whole table"), *verdict));
-    let spawn = BUILT_IN_SPAWN.iter().map(|(kind, verdict)| (Rule::spawn(*kind), *verdict));
-    statuses.chain(spawn).map(place)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_built_in_table_parses() {
-        assert_eq!(built_in().count(), BUILT_IN.len() + BUILT_IN_SPAWN.len());
     }
 }

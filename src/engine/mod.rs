@@ -22,6 +22,7 @@ pub mod rule;
 pub mod run;
 pub mod signal;
 pub mod state;
+mod table;
 pub mod time;
 
 pub use run::Run;

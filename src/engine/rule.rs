@@ -2,6 +2,7 @@
 //!
 //! What it means where it holds, and which of several is asked first, is `classify`'s.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -13,28 +14,28 @@ use super::signal::Signal;
 /// A condition on endings with a name for what it finds: `[REASON: ]COND[&COND]...`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    reason: Option<String>,
-    conditions: Vec<Condition>,
-    text: String,
+    pub(super) reason: Option<Cow<'static, str>>,
+    pub(super) conditions: Cow<'static, [Condition]>,
+    pub(super) text: Cow<'static, str>,
 }
 
 /// A test, or its contrary.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Condition {
-    negated: bool,
-    test: Test,
+pub(super) struct Condition {
+    pub(super) negated: bool,
+    pub(super) test: Test,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Test {
+pub(super) enum Test {
     /// It ended in one of these ways.
-    Statuses(Vec<Status>),
+    Statuses(Cow<'static, [Status]>),
     /// It wrote this.
     Wrote(OutputPattern),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Status {
+pub(super) enum Status {
     Codes(RangeInclusive<i32>),
     Any,
     Signal(Signal),
@@ -66,19 +67,13 @@ impl Rule {
     /// The rule that holds for every failure.
     #[must_use]
     pub fn any(reason: &str) -> Rule {
-        Rule::of(reason, Status::Any, "any")
-    }
-
-    /// The rule for commands that cannot be started for this reason; users write only `spawn`, for all of them.
-    pub(super) fn spawn(kind: SpawnErrorKind) -> Rule {
-        Rule::of(kind.name(), Status::SpawnOf(kind), "spawn")
-    }
-
-    fn of(reason: &str, status: Status, text: &str) -> Rule {
+        const ANY: &[Status] = &[Status::Any];
+        const CONDITIONS: &[Condition] =
+            &[Condition { negated: false, test: Test::Statuses(Cow::Borrowed(ANY)) }];
         Rule {
-            reason: Some(reason.to_owned()),
-            conditions: vec![Condition { negated: false, test: Test::Statuses(vec![status]) }],
-            text: text.to_owned(),
+            reason: Some(reason.to_owned().into()),
+            conditions: Cow::Borrowed(CONDITIONS),
+            text: Cow::Borrowed("any"),
         }
     }
 
@@ -104,7 +99,7 @@ impl Rule {
             (self.text.get(..first), self.text.get(first..=last), self.text.get(last + 1..));
         let (Some(before), Some(own), Some(behind)) = parts else { return self };
         let text = format!("{before}{}{behind}", mask(own));
-        Rule { text, ..self }
+        Rule { text: text.into(), ..self }
     }
 
     /// What it looks for in the output.
@@ -195,10 +190,11 @@ impl FromStr for Rule {
 
     fn from_str(text: &str) -> Result<Rule, String> {
         let (reason, conditions) = match text.split_once(": ") {
-            Some((reason, rest)) if is_reason(reason) => (Some(reason.to_owned()), rest),
+            Some((reason, rest)) if is_reason(reason) => (Some(reason.to_owned().into()), rest),
             _ => (None, text),
         };
-        Ok(Rule { reason, conditions: all(conditions)?, text: conditions.trim().to_owned() })
+        let text = conditions.trim().to_owned().into();
+        Ok(Rule { reason, conditions: all(conditions)?.into(), text })
     }
 }
 

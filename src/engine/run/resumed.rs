@@ -110,7 +110,7 @@ impl Run {
         let judgement = event.judgement.clone();
         let of_rule = self.policy.rules.iter().find(|placed| {
             judgement.rule.as_deref() == Some(placed.rule.text())
-                && judgement.rule_origin.as_ref() == Some(&placed.origin)
+                && judgement.rule_origin.as_deref() == Some(&*placed.origin)
         });
         let ruling = Ruling { judgement, ..Ruling::default() };
         let ruling = match of_rule {
