@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 
-use crate::config::environment::{Environment, FACTS};
+use crate::config::environment::{Environment, FACTS, is_ours};
 use crate::engine::event::{AttemptEnded, Outcome, Trigger};
 use crate::engine::history::History;
 use crate::engine::signal::Signal;
@@ -10,7 +10,8 @@ use crate::engine::signal::Signal;
 /// The environment with these entries in the place of its own of the same names, and with no other facts.
 #[must_use]
 pub fn among<'a>(environment: &Environment, entries: &'a [CString]) -> Vec<&'a CStr> {
-    let is_replaced = |entry: &CStr| entries.iter().any(|ours| name(ours) == name(entry));
+    let names: Vec<&[u8]> = entries.iter().map(|entry| name(entry)).collect();
+    let is_replaced = |entry: &CStr| names.iter().any(|name| has_name(entry, name));
     let inherited = environment.entries().filter(|entry| !is_fact(entry) && !is_replaced(entry));
     inherited
         .map(|entry| -> &'a CStr { entry })
@@ -22,8 +23,13 @@ fn name(entry: &CStr) -> &[u8] {
     entry.to_bytes().split(|byte| *byte == b'=').next().unwrap_or_default()
 }
 
+fn has_name(entry: &CStr, name: &[u8]) -> bool {
+    let rest = entry.to_bytes().strip_prefix(name);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"="))
+}
+
 fn is_fact(entry: &CStr) -> bool {
-    FACTS.iter().any(|fact| fact.as_bytes() == name(entry))
+    is_ours(entry) && FACTS.iter().any(|fact| has_name(entry, fact.as_bytes()))
 }
 
 /// The facts for an attempt that is about to begin.

@@ -15,10 +15,7 @@ use crate::error::Error;
 /// What stands in place of a secret.
 const MASK: &str = "***";
 
-/// Variables whose names hold one of these have values to be masked...
-const SECRET_NAMES: [&str; 4] = ["TOKEN", "SECRET", "PASSWORD", "KEY"];
-
-/// ...if they have at least so many characters: a shorter one would mask ordinary words.
+/// How many characters a variable's value has at least that is masked for its name: a shorter one would mask ordinary words.
 const MIN_SECRET: usize = 6;
 
 /// How many bytes a line of a secret has at least that is one by itself.
@@ -84,9 +81,20 @@ fn with_its_lines(secret: &str) -> Vec<String> {
     iter::once(secret).chain(lines).map(str::to_owned).collect()
 }
 
+/// Whether a variable's name holds TOKEN, SECRET, PASSWORD or KEY, in any case: then its value is to be masked.
 fn is_secret(name: &[u8]) -> bool {
-    let name = String::from_utf8_lossy(name).to_ascii_uppercase();
-    SECRET_NAMES.iter().any(|secret| name.contains(secret))
+    let begins_with = |at: usize, secret: &str| {
+        let part = name.get(at..at + secret.len());
+        part.is_some_and(|part| part.eq_ignore_ascii_case(secret.as_bytes()))
+    };
+    // By its first letter, since every call looks at all names.
+    name.iter().enumerate().any(|(at, letter)| match letter.to_ascii_uppercase() {
+        b'T' => begins_with(at, "TOKEN"),
+        b'S' => begins_with(at, "SECRET"),
+        b'P' => begins_with(at, "PASSWORD"),
+        b'K' => begins_with(at, "KEY"),
+        _ => false,
+    })
 }
 
 /// The matches of a pattern that are not empty, widened to whole characters: patterns work on bytes.

@@ -112,8 +112,11 @@ impl Environment {
     /// The value of a variable; an empty one counts as unset.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&'static OsStr> {
-        let (_, value) = self.variables().find(|(given, _)| *given == name.as_bytes())?;
-        Some(value).filter(|value| !value.is_empty())
+        let is_it = |entry: &'static CStr| {
+            entry.to_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+        };
+        let value = self.entries().find_map(is_it)?;
+        Some(OsStr::from_bytes(value)).filter(|value| !value.is_empty())
     }
 
     /// The settings that the environment gives.
@@ -121,17 +124,18 @@ impl Environment {
     /// # Errors
     /// A value that cannot be, named with its variable.
     pub fn layer(&self) -> Result<Layer, Error> {
-        let is_ours = |(name, _): &(&[u8], _)| name.starts_with(b"RETRYRUN_");
+        if !self.entries().any(is_ours) {
+            let settings = Settings::default();
+            return Ok(Layer { settings, rules: None, source: Source::Environment });
+        }
         let mut texts = Vec::new();
         let mut config = None;
-        if self.variables().any(|variable| is_ours(&variable)) {
-            for key in self.keys() {
-                match self.get(&variable(key)) {
-                    // A path need not be text.
-                    Some(path) if key == "config" => config = Some(PathBuf::from(path)),
-                    Some(value) => texts.push((key, checked(key, value)?)),
-                    None => {}
-                }
+        for key in self.keys() {
+            match self.get(&variable(key)) {
+                // A path need not be text.
+                Some(path) if key == "config" => config = Some(PathBuf::from(path)),
+                Some(value) => texts.push((key, checked(key, value)?)),
+                None => {}
             }
         }
         let settings = Settings::deserialize(MapDeserializer::new(texts.into_iter()))
@@ -146,6 +150,12 @@ impl Environment {
             None => Ok(layer),
         }
     }
+}
+
+/// Whether an entry is one of our settings or facts: most have none of them.
+#[must_use]
+pub fn is_ours(entry: &CStr) -> bool {
+    entry.to_bytes().starts_with(b"RETRYRUN_")
 }
 
 /// The text of a setting, if that alone can be read: so that a fault is known by its variable.

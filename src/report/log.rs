@@ -62,9 +62,14 @@ impl<W: io::Write + Send + 'static> Log<W> {
         }
     }
 
+    /// Whether lines of that level are wanted: else nothing is put into words.
+    fn wants(&self, level: Level) -> bool {
+        level <= self.options.filter
+    }
+
     /// Lets `line` write a line, if lines of that level are wanted.
     fn say(&mut self, level: Level, line: impl FnOnce()) {
-        if level > self.options.filter {
+        if !self.wants(level) {
             return;
         }
         if let Some(writer) = self.writer.take() {
@@ -76,6 +81,9 @@ impl<W: io::Write + Send + 'static> Log<W> {
     }
 
     fn run_started(&mut self, record: &Record, event: &RunStarted) {
+        if !self.wants(Level::DEBUG) {
+            return;
+        }
         let command = harmless(&command_line(&event.command));
         let policy = harmless(&event.policy.name);
         let id = harmless(&event.run_id);
@@ -109,7 +117,7 @@ impl<W: io::Write + Send + 'static> Log<W> {
     }
 
     fn attempt_started(&mut self, record: &Record, event: &AttemptStarted, history: &History) {
-        let Some(pid) = event.pid else { return };
+        let Some(pid) = event.pid.filter(|_| self.wants(Level::DEBUG)) else { return };
         let counted = counted(event.attempt, history);
         self.say(Level::DEBUG, || {
             tracing::debug!(
@@ -164,7 +172,7 @@ impl<W: io::Write + Send + 'static> Log<W> {
         next: Option<&RetryPlanned>,
         history: &History,
     ) {
-        let Some(attempt) = history.last_attempt() else {
+        let Some(attempt) = history.last_attempt().filter(|_| self.wants(level)) else {
             return;
         };
         let judgement = &event.judgement;
@@ -208,6 +216,9 @@ impl<W: io::Write + Send + 'static> Log<W> {
         if let Some((record, ended)) = self.ended.take() {
             let its_level = if level == Level::DEBUG { level } else { Level::WARN };
             self.say_ended(its_level, &record, &ended, None, history);
+        }
+        if !self.wants(level) {
+            return;
         }
         let text = harmless(&event.message);
         macro_rules! line {
