@@ -177,7 +177,8 @@ fn answer(
     *redact = layered.redact();
     let mut redactor = Redactor::new(redact, &environment)?;
     layered.secrets().for_each(|secret| redactor.hide(secret));
-    let resolved = layered.resolve(&|text| redactor.mask(text));
+    let mask = |text: &str| redactor.mask(text);
+    let resolved = if explain { layered.explained(&mask) } else { layered.resolve(&mask) };
     budget::check(&resolved.sharing)?;
     if explain {
         return print(&if json {

@@ -239,7 +239,7 @@ fn resolve(args: Args, environment: &Environment) -> Result<Resolved, Error> {
         now: Timestamp::default(),
         random_seed: 1,
     };
-    Ok(call.layers()?.resolve(&str::to_owned))
+    Ok(call.layers()?.explained(&str::to_owned))
 }
 
 /// What a command line that can be read comes to; none for help and the like.

@@ -30,6 +30,7 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 
 use crate::engine::time::Timestamp;
 use crate::error::Error;
+pub use argument::check_rule;
 use catalogue::{Catalogue, Stack};
 use command::first_words;
 use environment::Environment;
@@ -37,6 +38,8 @@ use file::File;
 use layer::{Layer, Source};
 use name::Name;
 pub use presets::names as built_in_policies;
+use report::Format;
+use resolve::Rows;
 pub use resolved::{
     Hooks, Keeping, Reporting, Resolved, Row, Sharing, Streaming, Supervision, TextRules,
 };
@@ -105,9 +108,28 @@ impl Layered {
     }
 
     /// Merges the layers. `mask` is for what users wrote as free text and we show: never numbers or our own words.
+    ///
+    /// Every setting in effect is written down only where a report is to show it.
     #[must_use]
     pub fn resolve(self, mask: &dyn Fn(&str) -> String) -> Resolved {
-        resolve::resolve(&self.stack.masked(mask), self.outer_deadline, self.random_seed, mask)
+        let rows = if self.has_bundle() { Rows::Written } else { Rows::Left };
+        self.merged(rows, mask)
+    }
+
+    /// The same, with every setting in effect.
+    #[must_use]
+    pub fn explained(self, mask: &dyn Fn(&str) -> String) -> Resolved {
+        self.merged(Rows::Written, mask)
+    }
+
+    fn has_bundle(&self) -> bool {
+        let reports = self.stack.layers.iter().find_map(|layer| layer.settings.report.as_ref());
+        reports.is_some_and(|reports| reports.iter().any(|report| report.format == Format::Bundle))
+    }
+
+    fn merged(self, rows: Rows, mask: &dyn Fn(&str) -> String) -> Resolved {
+        let stack = self.stack.masked(mask);
+        resolve::resolve(&stack, self.outer_deadline, self.random_seed, rows, mask)
     }
 }
 

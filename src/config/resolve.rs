@@ -1,5 +1,6 @@
 //! Merging: the policy that the layers come to, and where each of its values is from.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,9 +28,22 @@ use crate::engine::signal::Signal;
 /// What a setting is called that nobody set.
 const BUILT_IN: &str = super::file::BUILT_IN;
 
+/// Where a value is from.
+type Origin = Cow<'static, str>;
+
+/// Whether every setting in effect is put into words.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// Nobody will see them.
+    Left,
+    /// For people, or a report.
+    Written,
+}
+
 struct Resolver<'a> {
     layers: &'a [Layer],
-    rows: Vec<Row>,
+    /// None where nobody will see them: most calls.
+    rows: Option<Vec<Row>>,
 }
 
 /// Merges the layers. `outer_deadline` is what is left of an outer run's; `mask` is for the patterns of what is masked.
@@ -37,10 +51,13 @@ pub(super) fn resolve(
     stack: &Stack,
     outer_deadline: Option<Duration>,
     random_seed: u64,
+    rows: Rows,
     mask: &dyn Fn(&str) -> String,
 ) -> Resolved {
-    let mut resolver = Resolver { layers: &stack.layers, rows: Vec::new() };
-    resolver.row("policy", &stack.policy.name, stack.policy.name.clone(), chosen_by(&stack.policy));
+    let rows = (rows == Rows::Written).then(Vec::new);
+    let mut resolver = Resolver { layers: &stack.layers, rows };
+    let name = &stack.policy.name;
+    resolver.row("policy", name, || name.clone(), chosen_by(&stack.policy));
     let retries = resolver.retries();
     let deadline = resolver.deadline(outer_deadline);
     let policy = Policy {
@@ -60,7 +77,7 @@ pub(super) fn resolve(
         rules: resolver.rules(mask),
         retry_if: resolver
             .pick("retry_if", |settings| settings.retry_if.clone())
-            .map(|(_, _, origin)| origin),
+            .map(|(_, _, origin)| origin.into_owned()),
         before_attempt: resolver
             .pick("before_attempt", |settings| settings.before_attempt.clone())
             .is_some(),
@@ -121,7 +138,7 @@ pub(super) fn resolve(
         sharing,
         streaming,
         reporting,
-        rows: resolver.rows,
+        rows: resolver.rows.unwrap_or_default(),
         docs: stack.policy.docs.clone(),
     }
 }
@@ -142,12 +159,12 @@ fn text_rules(stack: &Stack, rules: &Rules) -> TextRules {
 }
 
 /// Who chose the policy, and where it is defined.
-fn chosen_by(chosen: &Chosen) -> String {
+fn chosen_by(chosen: &Chosen) -> Origin {
     let origin = chosen.by.as_ref().map(|source| source.origin_of("policy"));
     match (origin, &chosen.place) {
-        (None, Place::BuiltIn) => BUILT_IN.to_owned(),
-        (None, place) => format!("{BUILT_IN}, defined {place}"),
-        (Some(origin), place) => format!("{origin}, defined {place}"),
+        (None, Place::BuiltIn) => BUILT_IN.into(),
+        (None, place) => format!("{BUILT_IN}, defined {place}").into(),
+        (Some(origin), place) => format!("{origin}, defined {place}").into(),
     }
 }
 
@@ -156,10 +173,17 @@ fn seconds(seconds: u64) -> Seconds {
 }
 
 impl Resolver<'_> {
-    fn row(&mut self, name: &'static str, value: &impl Serialize, text: String, origin: String) {
+    fn row(
+        &mut self,
+        name: &'static str,
+        value: &impl Serialize,
+        text: impl FnOnce() -> String,
+        origin: Origin,
+    ) {
+        let Some(rows) = &mut self.rows else { return };
         // A number that JSON cannot hold would be one that no setting accepts.
         let value = serde_json::to_value(value).unwrap_or(Value::Null);
-        self.rows.push(Row { name, value, origin, text });
+        rows.push(Row { name, value, origin: origin.into_owned(), text: text() });
     }
 
     /// What the strongest layer says that says anything, with its rank and its origin.
@@ -167,9 +191,9 @@ impl Resolver<'_> {
         &self,
         key: &str,
         get: impl Fn(&Settings) -> Option<T>,
-    ) -> Option<(usize, T, String)> {
+    ) -> Option<(usize, T, Origin)> {
         self.layers.iter().enumerate().find_map(|(rank, layer)| {
-            Some((rank, get(&layer.settings)?, layer.source.origin_of(key)))
+            Some((rank, get(&layer.settings)?, layer.source.origin_of(key).into()))
         })
     }
 
@@ -181,9 +205,9 @@ impl Resolver<'_> {
     ) -> T {
         let (value, origin) = match self.pick(key, get) {
             Some((_, value, origin)) => (value, origin),
-            None => (default, BUILT_IN.to_owned()),
+            None => (default, BUILT_IN.into()),
         };
-        self.row(key, &value, value.to_string(), origin);
+        self.row(key, &value, || value.to_string(), origin);
         value
     }
 
@@ -193,16 +217,16 @@ impl Resolver<'_> {
             settings.verbose.filter(|verbose| *verbose > Verbosity::USUAL).map(|_| ())
         };
         let quiet = self.nearer_than("quiet", |settings| settings.quiet, "verbose", is_verbose);
-        let (is_on, origin) = quiet.unwrap_or((false, BUILT_IN.to_owned()));
-        self.row("quiet", &is_on, is_on.to_string(), origin);
+        let (is_on, origin) = quiet.unwrap_or((false, BUILT_IN.into()));
+        self.row("quiet", &is_on, || is_on.to_string(), origin);
         is_on
     }
 
     fn verbose(&mut self) -> Verbosity {
         let is_quiet = |settings: &Settings| settings.quiet.filter(|is_on| *is_on).map(|_| ());
         let verbose = self.nearer_than("verbose", |settings| settings.verbose, "quiet", is_quiet);
-        let (verbose, origin) = verbose.unwrap_or((Verbosity::USUAL, BUILT_IN.to_owned()));
-        self.row("verbose", &verbose, verbose.to_string(), origin);
+        let (verbose, origin) = verbose.unwrap_or((Verbosity::USUAL, BUILT_IN.into()));
+        self.row("verbose", &verbose, || verbose.to_string(), origin);
         verbose
     }
 
@@ -213,7 +237,7 @@ impl Resolver<'_> {
         get: impl Fn(&Settings) -> Option<T>,
         other_key: &str,
         get_other: impl Fn(&Settings) -> Option<()>,
-    ) -> Option<(T, String)> {
+    ) -> Option<(T, Origin)> {
         match (self.pick(key, get), self.pick(other_key, get_other)) {
             (Some((rank, ..)), Some((nearer, (), origin))) if nearer < rank => {
                 Some((T::default(), origin))
@@ -245,13 +269,12 @@ impl Resolver<'_> {
         let (store, origin) = self.said("budget_store", |settings| settings.budget_store.clone());
         self.masked_row("budget_store", store.as_ref(), origin.clone(), mask);
         let strict = self.value("budget_strict", |settings| settings.budget_strict, false);
-        Sharing { budget, store: store.map(|store| (store, origin)), strict }
+        Sharing { budget, store: store.map(|store| (store, origin.into_owned())), strict }
     }
 
     fn keeping(&mut self) -> Keeping {
         let (job, origin) = self.said("job", |settings| settings.job.clone());
-        let text = job.as_ref().map_or(String::new(), Name::to_string);
-        self.row("job", &job, none_if_empty(text), origin);
+        self.row("job", &job, || or_none(job.as_ref().map(Name::to_string)), origin);
         self.value("fresh", |settings| settings.fresh, false);
         Keeping {
             job,
@@ -263,10 +286,10 @@ impl Resolver<'_> {
     fn reports(&mut self, mask: &dyn Fn(&str) -> String) -> Vec<Report> {
         let (reports, origin) = match self.pick("report", |settings| settings.report.clone()) {
             Some((_, reports, origin)) => (reports, origin),
-            None => (Vec::new(), BUILT_IN.to_owned()),
+            None => (Vec::new(), BUILT_IN.into()),
         };
         let texts: Vec<String> = reports.iter().map(|report| mask(&report.to_string())).collect();
-        self.row("report", &texts, none_if_empty(texts.join(" ")), origin);
+        self.row("report", &texts, || none_if_empty(texts.join(" ")), origin);
         reports
     }
 
@@ -289,10 +312,10 @@ impl Resolver<'_> {
     }
 
     /// What is said of a setting that has no default, and where.
-    fn said<T>(&self, key: &str, get: impl Fn(&Settings) -> Option<T>) -> (Option<T>, String) {
+    fn said<T>(&self, key: &str, get: impl Fn(&Settings) -> Option<T>) -> (Option<T>, Origin) {
         match self.pick(key, get) {
             Some((_, value, origin)) => (Some(value), origin),
-            None => (None, BUILT_IN.to_owned()),
+            None => (None, BUILT_IN.into()),
         }
     }
 
@@ -300,20 +323,19 @@ impl Resolver<'_> {
         &mut self,
         key: &'static str,
         value: Option<&impl ToString>,
-        origin: String,
+        origin: Origin,
         mask: &dyn Fn(&str) -> String,
     ) {
         let text = value.map(|value| mask(&value.to_string()));
-        self.row(key, &text, none_if_empty(text.clone().unwrap_or_default()), origin);
+        self.row(key, &text, || or_none(text.clone()), origin);
     }
 
     fn size(&mut self, key: &'static str, get: impl Fn(&Settings) -> Option<Size>) -> Option<u64> {
         let (size, origin) = match self.pick(key, get) {
             Some((_, size, origin)) => (Some(size), origin),
-            None => (None, BUILT_IN.to_owned()),
+            None => (None, BUILT_IN.into()),
         };
-        let text = size.map_or(String::new(), |size| size.to_string());
-        self.row(key, &size, none_if_empty(text), origin);
+        self.row(key, &size, || or_none(size.map(|size| size.to_string())), origin);
         size.map(|size| size.0)
     }
 
@@ -325,10 +347,10 @@ impl Resolver<'_> {
     ) -> Option<PathBuf> {
         let (path, origin) = match self.pick(key, get) {
             Some((_, path, origin)) => (Some(path), origin),
-            None => (None, BUILT_IN.to_owned()),
+            None => (None, BUILT_IN.into()),
         };
         let text = path.as_ref().map(|path| mask(&path.to_string_lossy()));
-        self.row(key, &text, none_if_empty(text.clone().unwrap_or_default()), origin);
+        self.row(key, &text, || or_none(text.clone()), origin);
         path
     }
 
@@ -339,10 +361,10 @@ impl Resolver<'_> {
     ) -> Vec<T> {
         let (list, origin) = match self.pick(key, get) {
             Some((_, list, origin)) => (list, origin),
-            None => (Vec::new(), BUILT_IN.to_owned()),
+            None => (Vec::new(), BUILT_IN.into()),
         };
         let texts: Vec<String> = list.iter().map(T::to_string).collect();
-        self.row(key, &texts, none_if_empty(texts.join(" ")), origin);
+        self.row(key, &texts, || none_if_empty(texts.join(" ")), origin);
         list
     }
 
@@ -354,20 +376,15 @@ impl Resolver<'_> {
     ) -> Option<Duration> {
         let (limit, origin) = match self.pick(key, get) {
             Some((_, limit, origin)) => (limit.limit(), origin),
-            None => (None, BUILT_IN.to_owned()),
+            None => (None, BUILT_IN.into()),
         };
         self.limit_row(key, limit, origin);
         limit
     }
 
-    fn limit_row(&mut self, key: &'static str, limit: Option<Duration>, origin: String) {
+    fn limit_row(&mut self, key: &'static str, limit: Option<Duration>, origin: Origin) {
         let limit = limit.map(Seconds);
-        self.row(
-            key,
-            &limit,
-            none_if_empty(limit.map_or(String::new(), |limit| limit.to_string())),
-            origin,
-        );
+        self.row(key, &limit, || or_none(limit.map(|limit| limit.to_string())), origin);
     }
 
     /// `retries` or `attempts`, whichever is said closer to the call.
@@ -379,11 +396,13 @@ impl Resolver<'_> {
             (_, Some((_, retries, origin))) | (Some((_, retries, origin)), None) => {
                 (retries, origin)
             }
-            (None, None) => (Retries::Limited(3), BUILT_IN.to_owned()),
+            (None, None) => (Retries::Limited(3), BUILT_IN.into()),
         };
         match retries {
-            Retries::Limited(limit) => self.row("retries", &limit, limit.to_string(), origin),
-            Retries::Unlimited => self.row("retries", &"unlimited", retries.to_string(), origin),
+            Retries::Limited(limit) => self.row("retries", &limit, || limit.to_string(), origin),
+            Retries::Unlimited => {
+                self.row("retries", &"unlimited", || retries.to_string(), origin);
+            }
         }
         retries
     }
@@ -393,11 +412,11 @@ impl Resolver<'_> {
         let own = self.pick("deadline", |settings| settings.deadline);
         let (own, origin) = match own {
             Some((_, own, origin)) => (own.limit(), origin),
-            None => (None, BUILT_IN.to_owned()),
+            None => (None, BUILT_IN.into()),
         };
         let (deadline, origin) = match outer {
             Some(outer) if own.is_none_or(|own| outer < own) => {
-                (Some(outer), "outer run, RETRYRUN_DEADLINE_AT".to_owned())
+                (Some(outer), "outer run, RETRYRUN_DEADLINE_AT".into())
             }
             _ => (own, origin),
         };
@@ -409,11 +428,11 @@ impl Resolver<'_> {
         let waits = self.waits();
         let max_delay = self.value("max_delay", |settings| settings.max_delay, seconds(300)).0;
         let jitter = self.pick("jitter", |settings| settings.jitter);
-        let (_, jitter, origin) = jitter.unwrap_or((0, Jitter::None, BUILT_IN.to_owned()));
-        self.row("jitter", &jitter.to_string(), jitter.to_string(), origin);
+        let (_, jitter, origin) = jitter.unwrap_or((0, Jitter::None, BUILT_IN.into()));
+        self.row("jitter", &jitter.to_string(), || jitter.to_string(), origin);
         let seed = self.pick("seed", |settings| settings.seed);
-        let (_, Seed(seed), origin) = seed.unwrap_or((0, Seed(random_seed), "random".to_owned()));
-        self.row("seed", &seed, seed.to_string(), origin);
+        let (_, Seed(seed), origin) = seed.unwrap_or((0, Seed(random_seed), "random".into()));
+        self.row("seed", &seed, || seed.to_string(), origin);
         Backoff { waits, max_delay, jitter, seed }
     }
 
@@ -428,7 +447,7 @@ impl Resolver<'_> {
         let listed = self.pick("delays", |settings| settings.delays.clone());
         if let Some((rank, delays, origin)) = listed {
             if grown.is_none_or(|(other, ..)| rank < other) {
-                self.row("delays", &delays, delays.to_string(), origin);
+                self.row("delays", &delays, || delays.to_string(), origin);
                 return Waits::Listed(delays.durations());
             }
             // The list is unset from above, and has itself unset what is below it.
@@ -464,6 +483,10 @@ impl Resolver<'_> {
         }
         Rules::new(rules)
     }
+}
+
+fn or_none(text: Option<String>) -> String {
+    none_if_empty(text.unwrap_or_default())
 }
 
 fn none_if_empty(text: String) -> String {

@@ -31,7 +31,7 @@ pub struct Resolved {
     pub reporting: Reporting,
     /// What is kept of named runs.
     pub keeping: Keeping,
-    /// Every setting in effect, for people.
+    /// Every setting in effect, for people; none where nobody is to see them.
     pub rows: Vec<Row>,
     /// What the chosen policy says of itself.
     pub docs: Option<String>,

@@ -92,7 +92,7 @@ fn defaults(flags: crate::config::settings::Settings) -> Resolved {
         random_seed: 0,
     };
     let layered = call.layers().expect("nothing is set that could be wrong");
-    layered.resolve(&str::to_owned)
+    layered.explained(&str::to_owned)
 }
 
 /// Values for the keys that have no default which could be written down.
