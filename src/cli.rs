@@ -2,6 +2,9 @@
 //!
 //! What the settings are is `config::settings`'; what is wrong with a command line is said in one line.
 
+mod options;
+mod reader;
+
 use std::error::Error as _;
 use std::ffi::OsString;
 
@@ -14,6 +17,7 @@ use crate::config::settings::{REPORTS, Settings};
 use crate::config::verbosity::Verbosity;
 use crate::engine::keyword::{Keyword, keywords};
 use crate::error::Error;
+use reader::Line;
 
 /// Run a command and, when it fails in a way that may pass, run it again
 ///
@@ -203,6 +207,17 @@ pub fn takes_value(arg: &clap::Arg) -> bool {
 /// # Errors
 /// Something in it cannot be; one line that names it.
 pub fn parse(words: Vec<OsString>) -> Result<Request, Error> {
+    match reader::read(&words) {
+        Some(line) => Ok(Request::Call(Box::new(Args::of(line)))),
+        None => parse_by_definition(words),
+    }
+}
+
+/// The same by the definition alone, which also explains what cannot be, and answers modes, help and version.
+///
+/// # Errors
+/// Something in it cannot be; one line that names it.
+pub fn parse_by_definition(words: Vec<OsString>) -> Result<Request, Error> {
     let said = words.clone();
     let parsed = definition()
         .try_get_matches_from(words)
@@ -235,6 +250,29 @@ pub fn parse(words: Vec<OsString>) -> Result<Request, Error> {
 }
 
 impl Args {
+    /// A call without a mode.
+    fn of(Line { settings, count, command }: Line) -> Args {
+        let verbose = (count > 0).then(|| Verbosity::of_count(count));
+        Args {
+            settings: Settings { verbose, ..settings },
+            explain: false,
+            json: false,
+            classify: false,
+            jobs: false,
+            watch: false,
+            show_job: None,
+            retry_job: None,
+            stop_job: None,
+            rerun_job: None,
+            generate: None,
+            short_help: false,
+            help: None,
+            version: None,
+            verbosity: count,
+            command,
+        }
+    }
+
     fn needs_command(&self) -> bool {
         let of_a_job = [&self.show_job, &self.retry_job, &self.stop_job, &self.rerun_job]
             .into_iter()

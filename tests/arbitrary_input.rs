@@ -326,6 +326,13 @@ proptest! {
     }
 
     #[test]
+    fn usual_lines_are_read_as_the_definition_reads_them(words in words()) {
+        let words: Vec<OsString> = [OsString::from("retryrun")].into_iter().chain(words).collect();
+        let (read, defined) = (cli::parse(words.clone()), cli::parse_by_definition(words));
+        prop_assert_eq!(format!("{read:?}"), format!("{defined:?}"));
+    }
+
+    #[test]
     fn variables_are_taken_or_refused_by_name(variables in variables()) {
         let result = resolved(&["curl".into()], &environment(&variables)).expect("a command");
         check(&result, |message| {

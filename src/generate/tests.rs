@@ -6,7 +6,7 @@ use std::path::Path;
 use clap_complete::Shell;
 
 use super::{completions, manual, text};
-use crate::cli::{Generate, definition};
+use crate::cli::{Generate, definition, takes_value};
 use crate::config::environment::Environment;
 use crate::config::{Call, KeyNames, Resolved, key_names};
 use crate::engine::event::Line;
@@ -58,6 +58,42 @@ fn the_completions_are_current() {
     ] {
         check(path, text(kind), &completions::script(shell));
     }
+}
+
+#[test]
+fn the_table_of_options_is_current() {
+    let table = options(&definition());
+    check("src/cli/options.rs", include_str!("../cli/options.rs"), &table);
+}
+
+/// The options that are settings, as Rust.
+fn options(definition: &clap::Command) -> String {
+    let KeyNames(keys) = key_names();
+    let mut lines = Vec::new();
+    for arg in definition.get_arguments() {
+        let id = arg.get_id().as_str();
+        if !keys.contains(&id) {
+            continue;
+        }
+        assert_eq!(arg.get_long(), Some(&*id.replace('_', "-")));
+        let shape = match arg.get_action() {
+            clap::ArgAction::Count => "Count",
+            clap::ArgAction::Append => "List",
+            clap::ArgAction::Set if takes_value(arg) => "Value",
+            clap::ArgAction::Set => "Switch",
+            other => panic!("{id}: {other:?} is no shape that the reader of usual lines knows"),
+        };
+        let short = arg.get_short();
+        lines.push(format!(
+            "    Known {{ key: {id:?}, short: {short:?}, shape: Shape::{shape} }},\n"
+        ));
+    }
+    format!(
+        "//! The options that are settings. Made from the definition of the command line by a test, which compares them.\n\n\
+         use super::reader::{{Known, Shape}};\n\npub(super) const OPTIONS: [Known; {}] = [\n{}];\n",
+        lines.len(),
+        lines.concat()
+    )
 }
 
 fn schema(mut schema: schemars::Schema) -> String {
