@@ -58,6 +58,7 @@ use jobs::folder::State;
 use redact::Redactor;
 use report::Sinks;
 use report::text::{harmless, harmless_json};
+use rustix::rand::GetRandomFlags;
 use streams::logs::Logs;
 use streams::outputs::Plan;
 use streams::stdin::Wish;
@@ -461,8 +462,9 @@ fn hooks(hooks: Hooks) -> Result<hook::Commands, Error> {
 /// Random bits of the kernel.
 #[expect(clippy::disallowed_methods, reason = "the one place where chance is drawn")]
 fn random() -> Result<u64, Error> {
-    getrandom::u64().map_err(|error| Error::System {
-        action: "draw random bits",
-        source: io::Error::other(error),
-    })
+    let mut bits = [0; 8];
+    // So few bytes come all at once.
+    rustix::rand::getrandom(&mut bits, GetRandomFlags::empty())
+        .map_err(|error| Error::System { action: "draw random bits", source: error.into() })?;
+    Ok(u64::from_ne_bytes(bits))
 }
