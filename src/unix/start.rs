@@ -87,6 +87,16 @@ fn is_ignored(number: libc::c_int) -> bool {
     }
 }
 
+/// Does what Rust's runtime does before `main`, where that is not there: without descriptors 0 to 2 a file of ours would become
+/// one of them, and a closed pipe is to be an error.
+pub fn take_the_place_of_the_runtime() {
+    for _ in Start::get().closed().into_iter().filter(|closed| *closed) {
+        // SAFETY: the path is a C string. The new descriptor is the lowest that is free, and is never closed.
+        unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+    }
+    set_disposition(libc::SIGPIPE, libc::SIG_IGN);
+}
+
 /// Sets up the process's own dispositions for supervising: see `OURS_ALONE`.
 pub fn prepare() {
     set_disposition(libc::SIGPIPE, libc::SIG_IGN);
