@@ -108,7 +108,10 @@ pub fn drive(
             stopped: None,
         };
         driver.trace_place();
-        Ok(driver.drive().await)
+        let exit = driver.drive().await;
+        // The handlers end with the process: to take them away one by one costs more than to set them up.
+        std::mem::forget(driver.signals);
+        Ok(exit)
     })
 }
 
