@@ -69,50 +69,50 @@ pub fn drive(
     start::prepare();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(fail)?;
-    runtime.block_on(async {
-        let terminal = Terminal::controlling();
-        let group = match (command.process_group, &terminal) {
-            (ProcessGroup::Auto, Some(_)) | (ProcessGroup::Inherit, _) => Group::Inherited,
-            (ProcessGroup::Auto, None) | (ProcessGroup::New, _) => Group::New,
-            (ProcessGroup::Session, _) => Group::Session,
-        };
-        let StreamPlan { stdin, spool_limit, outputs, logs } = &mut command.streams;
-        let streams = Streams {
-            stdin: Stdin::open(*stdin, *spool_limit).map_err(fail)?,
-            outputs: Outputs::new(std::mem::take(outputs), logs.take(), command.mask.clone()),
-        };
-        let at = run.now();
-        let control = control(&command, &mut sinks);
-        let mut driver = Driver {
-            run,
-            sinks,
-            clock: Clock::start(at),
-            control,
-            signals: Signals::listen().map_err(fail)?,
-            alarm: Alarm::new().map_err(fail)?,
-            tree: Tree::new(),
-            streams,
-            command,
-            group,
-            terminal,
-            child: None,
-            reported: None,
-            last: None,
-            warned: HashSet::new(),
-            ended: None,
-            leftovers: None,
-            hooks: Hooks::default(),
-            screen: Screen::new(place),
-            hint_file: None,
-            budget,
-            stopped: None,
-        };
-        driver.trace_place();
-        let exit = driver.drive().await;
-        // The handlers end with the process: to take them away one by one costs more than to set them up.
-        std::mem::forget(driver.signals);
-        Ok(exit)
-    })
+    // Made here and not in the future, of which it would be the largest part, and moved with it.
+    let _context = runtime.enter();
+    let terminal = Terminal::controlling();
+    let group = match (command.process_group, &terminal) {
+        (ProcessGroup::Auto, Some(_)) | (ProcessGroup::Inherit, _) => Group::Inherited,
+        (ProcessGroup::Auto, None) | (ProcessGroup::New, _) => Group::New,
+        (ProcessGroup::Session, _) => Group::Session,
+    };
+    let StreamPlan { stdin, spool_limit, outputs, logs } = &mut command.streams;
+    let streams = Streams {
+        stdin: Stdin::open(*stdin, *spool_limit).map_err(fail)?,
+        outputs: Outputs::new(std::mem::take(outputs), logs.take(), command.mask.clone()),
+    };
+    let at = run.now();
+    let control = control(&command, &mut sinks);
+    let mut driver = Driver {
+        run,
+        sinks,
+        clock: Clock::start(at),
+        control,
+        signals: Signals::listen().map_err(fail)?,
+        alarm: Alarm::new().map_err(fail)?,
+        tree: Tree::new(),
+        streams,
+        command,
+        group,
+        terminal,
+        child: None,
+        reported: None,
+        last: None,
+        warned: HashSet::new(),
+        ended: None,
+        leftovers: None,
+        hooks: Hooks::default(),
+        screen: Screen::new(place),
+        hint_file: None,
+        budget,
+        stopped: None,
+    };
+    driver.trace_place();
+    let exit = runtime.block_on(driver.drive());
+    // The handlers end with the process: to take them away one by one costs more than to set them up.
+    std::mem::forget(driver.signals);
+    Ok(exit)
 }
 
 struct Driver {

@@ -24,7 +24,8 @@ fn name(entry: &CStr) -> &[u8] {
 }
 
 fn has_name(entry: &CStr, name: &[u8]) -> bool {
-    let rest = entry.to_bytes().strip_prefix(name);
+    let entry = entry.to_bytes();
+    let rest = (entry.first() == name.first()).then(|| entry.strip_prefix(name)).flatten();
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"="))
 }
 

@@ -83,18 +83,36 @@ fn with_its_lines(secret: &str) -> Vec<String> {
 
 /// Whether a variable's name holds TOKEN, SECRET, PASSWORD or KEY, in any case: then its value is to be masked.
 fn is_secret(name: &[u8]) -> bool {
-    let begins_with = |at: usize, secret: &str| {
-        let part = name.get(at..at + secret.len());
-        part.is_some_and(|part| part.eq_ignore_ascii_case(secret.as_bytes()))
+    let holds_one_at = |at: usize| {
+        matches!(
+            name.get(at..),
+            Some(
+                [b'T' | b't', b'O' | b'o', b'K' | b'k', b'E' | b'e', b'N' | b'n', ..]
+                    | [
+                        b'S' | b's',
+                        b'E' | b'e',
+                        b'C' | b'c',
+                        b'R' | b'r',
+                        b'E' | b'e',
+                        b'T' | b't',
+                        ..
+                    ]
+                    | [
+                        b'P' | b'p',
+                        b'A' | b'a',
+                        b'S' | b's',
+                        b'S' | b's',
+                        b'W' | b'w',
+                        b'O' | b'o',
+                        b'R' | b'r',
+                        b'D' | b'd',
+                        ..
+                    ]
+                    | [b'K' | b'k', b'E' | b'e', b'Y' | b'y', ..]
+            )
+        )
     };
-    // By its first letter, since every call looks at all names.
-    name.iter().enumerate().any(|(at, letter)| match letter.to_ascii_uppercase() {
-        b'T' => begins_with(at, "TOKEN"),
-        b'S' => begins_with(at, "SECRET"),
-        b'P' => begins_with(at, "PASSWORD"),
-        b'K' => begins_with(at, "KEY"),
-        _ => false,
-    })
+    (0..name.len()).any(holds_one_at)
 }
 
 /// The matches of a pattern that are not empty, widened to whole characters: patterns work on bytes.

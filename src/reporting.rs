@@ -183,15 +183,18 @@ pub fn place_of_the_status_line(
     reporting: &Reporting,
     environment: &Environment,
 ) -> Option<line::Place> {
-    let is_dumb = is_dumb(environment);
-    let is_for_people =
-        !is_dumb && !reporting.quiet && ci_system(reporting.ci, environment).is_none();
-    let on = |terminal| Some(line::Place { terminal, is_dumb, is_quiet: reporting.quiet });
+    let is_for_people = || {
+        !is_dumb(environment) && !reporting.quiet && ci_system(reporting.ci, environment).is_none()
+    };
+    let on = |terminal| {
+        let is_dumb = is_dumb(environment);
+        Some(line::Place { terminal, is_dumb, is_quiet: reporting.quiet })
+    };
     match reporting.live {
         Live::Never => None,
-        Live::Auto if !is_for_people => None,
-        Live::Auto | Live::Always if io::stderr().is_terminal() => on(Where::Stderr),
-        Live::Auto => None,
+        Live::Auto if !io::stderr().is_terminal() || !is_for_people() => None,
+        Live::Auto => on(Where::Stderr),
+        Live::Always if io::stderr().is_terminal() => on(Where::Stderr),
         Live::Always if io::stdout().is_terminal() => None,
         Live::Always => on(Where::Controlling),
     }

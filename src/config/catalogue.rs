@@ -31,8 +31,10 @@ pub(super) struct Chosen {
 
 impl Stack {
     /// The same with the user's own words masked: paths, names of policies, and what these say of themselves.
-    pub(super) fn masked(self, mask: &dyn Fn(&str) -> String) -> Stack {
-        let mask_layer = |layer: Layer| Layer { source: layer.source.masked(mask), ..layer };
+    pub(super) fn masked(mut self, mask: &dyn Fn(&str) -> String) -> Stack {
+        for layer in &mut self.layers {
+            layer.source = layer.source.masked(mask);
+        }
         let Chosen { name, place, by, docs, is_auto } = self.policy;
         let (name, docs) = match &place {
             Place::BuiltIn => (name, docs),
@@ -40,7 +42,7 @@ impl Stack {
         };
         let by = by.map(|source| source.masked(mask));
         Stack {
-            layers: self.layers.into_iter().map(mask_layer).collect(),
+            layers: self.layers,
             policy: Chosen { name, place: place.masked(mask), by, docs, is_auto },
         }
     }

@@ -112,8 +112,12 @@ impl Environment {
     /// The value of a variable; an empty one counts as unset.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&'static OsStr> {
+        let name = name.as_bytes();
         let is_it = |entry: &'static CStr| {
-            entry.to_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+            let entry = entry.to_bytes();
+            // Most names begin otherwise, and are looked at no more closely.
+            let may_be = entry.first() == name.first();
+            may_be.then(|| entry.strip_prefix(name)?.strip_prefix(b"="))?
         };
         let value = self.entries().find_map(is_it)?;
         Some(OsStr::from_bytes(value)).filter(|value| !value.is_empty())

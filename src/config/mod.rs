@@ -159,7 +159,9 @@ impl Call<'_> {
         }
         let environment = self.environment.layer()?;
         let earlier = self.earlier.into_iter().map(|settings| layer(settings, Source::Earlier));
-        let call: Vec<Layer> = flags.into_iter().chain([environment]).chain(earlier).collect();
+        let mut call = flags;
+        call.push(environment);
+        call.extend(earlier);
         let files = read_files(&call, self.environment)?;
         let outer_deadline = outer_deadline(self.environment, self.now)?;
         Ok(Sources { call, files, outer_deadline, random_seed: self.random_seed })
