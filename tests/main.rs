@@ -28,6 +28,7 @@ mod patterns;
 mod preload;
 mod readme;
 mod real_commands;
+mod release;
 mod report_places;
 mod reports;
 mod secrets;

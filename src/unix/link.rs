@@ -30,6 +30,8 @@ impl Link {
     /// There is no such host, or it does not answer.
     pub fn to_host(host: &str, port: u16, within: Duration, limit: Duration) -> io::Result<Link> {
         let clock = Clock::start(Time::default());
+        #[cfg(static_libc)]
+        ask_only_what_is_linked();
         let mut refused = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
         for address in (host, port).to_socket_addrs()? {
             let left = within.saturating_sub(clock.now().elapsed);
@@ -68,6 +70,20 @@ impl Link {
             left => Ok(set_socket_timeout(&self.socket, timeout, Some(left))?),
         }
     }
+}
+
+/// Has names looked up in the file of hosts and by DNS, whatever else nsswitch.conf asks for: that would be loaded with a second C
+/// library, perhaps of another version, into a program that has one.
+#[cfg(static_libc)]
+fn ask_only_what_is_linked() {
+    unsafe extern "C" {
+        fn __nss_configure_lookup(
+            database: *const libc::c_char,
+            services: *const libc::c_char,
+        ) -> libc::c_int;
+    }
+    // SAFETY: both are C strings, which glibc only reads. It fails only for a database that there is not.
+    unsafe { __nss_configure_lookup(c"hosts".as_ptr(), c"files dns".as_ptr()) };
 }
 
 fn late() -> io::Error {
