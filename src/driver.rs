@@ -293,16 +293,17 @@ impl Driver {
             self.alarm.set(remaining);
         }
         loop {
-            // One that ended others on the terminal has reached us, too, and comes before what is shown.
-            if self.screen.is_there()
-                && let Some(received) = self.signal_until_now().await
-            {
-                match self.signalled(received) {
-                    Some(input) => return input,
-                    None => continue,
+            if let Some(place) = self.screen.place() {
+                let scene = self.scene(place);
+                // What ended others on the terminal, of whom the scene has nothing any more, has reached us, too, and comes first.
+                if let Some(received) = self.signal_until_now().await {
+                    match self.signalled(received) {
+                        Some(input) => return input,
+                        None => continue,
+                    }
                 }
+                self.show(place, scene);
             }
-            self.show();
             tokio::select! {
                 biased;
                 received = self.signals.next() => {

@@ -54,7 +54,8 @@ enum Listening {
 }
 
 /// What there is to show.
-enum Scene {
+#[derive(Clone, Copy)]
+pub(super) enum Scene {
     Nothing,
     /// Others may write: keys are heard, and nothing is shown.
     Keys,
@@ -72,9 +73,9 @@ impl Screen {
         Screen { place, ..Screen::default() }
     }
 
-    /// Whether there is a place for a line.
-    pub(super) fn is_there(&self) -> bool {
-        self.place.is_some()
+    /// Where the line is, if there is a place for one.
+    pub(super) fn place(&self) -> Option<Place> {
+        self.place
     }
 
     /// What was shown is over.
@@ -153,10 +154,8 @@ impl Screen {
 }
 
 impl Driver {
-    /// Shows how things stand, where there is somebody to see it.
-    pub(super) fn show(&mut self) {
-        let Some(place) = self.screen.place else { return };
-        let scene = self.scene(place);
+    /// Shows how things stand.
+    pub(super) fn show(&mut self, place: Place, scene: Scene) {
         if self.screen.line.is_none() && !matches!(scene, Scene::Nothing) {
             self.screen.line = Line::open(place);
         }
@@ -168,7 +167,8 @@ impl Driver {
         }
     }
 
-    fn scene(&self, place: Place) -> Scene {
+    /// What there is to show now.
+    pub(super) fn scene(&self, place: Place) -> Scene {
         let now = self.clock.now();
         let last = self.run.history().last_attempt();
         if self.child.is_some() {
