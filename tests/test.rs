@@ -53,6 +53,8 @@ pub struct Running {
     child: Child,
     stdout: Box<dyn BufRead + Send>,
     stderr: Box<dyn BufRead + Send>,
+    /// Processes of which it has told, and for which nobody has asked yet.
+    told: HashMap<String, Process>,
     folder: Option<TempDir>,
 }
 
@@ -138,6 +140,7 @@ impl Test {
             stdout: reader(child.stdout.take()),
             stderr: reader(child.stderr.take()),
             child,
+            told: HashMap::new(),
             folder: Some(self.folder),
         }
     }
@@ -219,14 +222,13 @@ impl Running {
 
     /// Waits for lines `NAME PID` of stdout, one for each name, in any order.
     pub fn pids<const N: usize>(&mut self, names: [&str; N]) -> [Process; N] {
-        let mut found = HashMap::new();
-        while names.iter().any(|name| !found.contains_key(*name)) {
+        while names.iter().any(|name| !self.told.contains_key(*name)) {
             let line = self.stdout_line();
             if let Some((name, pid)) = line.trim().split_once(' ') {
-                found.insert(name.to_owned(), Process::of(pid.parse().expect("a pid")));
+                self.told.insert(name.to_owned(), Process::of(pid.parse().expect("a pid")));
             }
         }
-        names.map(|name| found.remove(name).expect("its line has come"))
+        names.map(|name| self.told.remove(name).expect("its line has come"))
     }
 
     /// Waits for our end alone: others may still hold the output.

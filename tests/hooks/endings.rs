@@ -146,7 +146,8 @@ fn a_limit_ends_a_hook_with_its_children() {
     let (mut running, folder) = started(Test::bash(&options, script));
     let processes = noted(&folder, ["hook", "child"]);
     running.stdout_line();
-    assert!(processes.iter().all(|process| !process.lives()), "{processes:?}");
+    // What is killed still takes a moment to die.
+    wait_until("they are killed", || processes.iter().all(|process| !process.lives()));
     running.signal(Signal::TERM);
     running.finish();
 }
