@@ -145,6 +145,7 @@ fn one_of(names: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::backoff::Shape;
 
     #[test]
     fn says_what_was_expected_and_what_was_meant() {
@@ -156,5 +157,24 @@ mod tests {
             expected("zzz", &["none", "full", "equal"]),
             "expected `none`, `full` or `equal`"
         );
+    }
+
+    #[test]
+    fn what_is_no_more_than_similar_was_not_meant() {
+        let similarity = strsim::jaro_winkler("abxc", "abycvw");
+        assert_eq!(similarity.to_bits(), 0.8_f64.to_bits());
+        assert_eq!(did_you_mean("abxc", ["abycvw"].into_iter()), "");
+    }
+
+    #[test]
+    fn other_values_than_words_and_numbers_are_refused() {
+        let refusal = |json: &str| match serde_json::from_str::<Shape>(json) {
+            Ok(shape) => panic!("{shape}"),
+            Err(error) => error.to_string(),
+        };
+        for json in ["true", "[3]", "null"] {
+            assert!(refusal(json).contains("expected a string or a number"), "{json}");
+        }
+        assert!(refusal("-3").starts_with("invalid value `-3`: expected `constant`"));
     }
 }

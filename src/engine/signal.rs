@@ -156,6 +156,16 @@ mod tests {
     }
 
     #[test]
+    fn real_time_signals_are_counted_from_the_first() {
+        let first = libc::SIGRTMIN();
+        assert_eq!(Signal(first).to_string(), "SIGRTMIN");
+        assert_eq!(Signal(first + 3).to_string(), "SIGRTMIN+3");
+        assert_eq!("RTMIN+3".parse().map(Signal::number), Ok(first + 3));
+        // The C library keeps those before it to itself.
+        assert_eq!(Signal(first - 1).to_string(), format!("SIG{}", first - 1));
+    }
+
+    #[test]
     fn names_are_read_in_any_case_and_without_sig() {
         for text in ["TERM", "term", "SIGTERM", "sigterm", "15"] {
             assert_eq!(text.parse(), Ok(Signal::TERM), "{text}");

@@ -205,6 +205,22 @@ mod tests {
     }
 
     #[test]
+    fn timestamps_count_from_the_epoch() {
+        let stamp = Timestamp::since_epoch(Duration::from_millis(1_500));
+        assert_eq!(stamp.as_duration(), Duration::from_millis(1_500));
+        assert_eq!(stamp.minus(Duration::from_secs(1)).as_duration(), Duration::from_millis(500));
+        assert_eq!(stamp.minus(Duration::from_secs(2)), Timestamp::default());
+    }
+
+    #[test]
+    fn the_precision_of_records_ends_where_that_of_a_double_does() {
+        let exact = Duration::new((1 << 32) - 1, 999_999_000);
+        assert_eq!(to_micros(exact + Duration::from_nanos(999)), exact);
+        assert_eq!(to_micros(exact + Duration::from_micros(2)), Duration::from_secs(1 << 32));
+        assert_eq!(to_micros(Duration::MAX), Duration::from_secs(1 << 49));
+    }
+
+    #[test]
     fn durations_for_people() {
         let text = |seconds: f64| human(Duration::from_secs_f64(seconds));
         assert_eq!(text(0.0), "0s");

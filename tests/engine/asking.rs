@@ -74,6 +74,9 @@ fn a_hint_wins_over_what_is_built_in_and_over_nothing_else() {
     let plain = Script::new([]);
     let (run, _) = hinted(&plain, 7, verdict(Verdict::Permanent));
     assert_eq!(run.exit(), Some(Exit::Code(7)));
+    let attempt = &run.history().attempts[0];
+    let said = (attempt.reason.as_deref(), attempt.rule_origin.as_deref());
+    assert_eq!(said, (Some("hint"), Some("hint")));
     let (run, _) = hinted(&plain, 7, verdict(Verdict::Success));
     assert_eq!(run.exit(), Some(Exit::Code(0)));
     let (run, _) = hinted(&plain, 0, verdict(Verdict::Transient));
@@ -120,4 +123,23 @@ fn nobody_is_asked_where_the_wait_could_not_be_begun() {
     let played = scripted.play();
     assert!(!played.transcript.contains("ask"), "{}", played.transcript);
     assert_eq!(played.history().outcome, Some(Outcome::Deadline));
+}
+
+#[test]
+fn without_its_input_no_failure_passes() {
+    for (code, verdict, reason) in [
+        (7, Verdict::Permanent, "input-lost"),
+        (127, Verdict::Permanent, "not-found"),
+        (0, Verdict::Success, "success"),
+    ] {
+        let mut run = Script::new([]).run();
+        run.handle(Time::default(), Input::Begin);
+        run.handle(Time::default(), Input::Started { pid: 1 });
+        run.handle(Time::default(), Input::InputLost);
+        run.handle(Time::default(), exited(ExitStatus::Code(code), 0, Matches::default()));
+        let attempt = &run.history().attempts[0];
+        let said = (attempt.verdict, attempt.reason.as_deref());
+        assert_eq!(said, (Some(verdict), Some(reason)), "{code}");
+        assert!(run.exit().is_some(), "no other attempt can be made");
+    }
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use retryrun::engine::backoff::{Backoff, Jitter, Shape, Waits, chance};
-use retryrun::engine::policy::{Attempts, Retries};
+use retryrun::engine::policy::{Attempts, Consecutive, Retries};
+use retryrun::engine::time::to_micros;
 
 use crate::sim::{Script, exits, secs};
 
@@ -99,6 +100,7 @@ fn a_schedule_is_what_a_run_waits() {
             ..grown(Shape::Exponential, 2.0, 2.0)
         };
         let planned: Vec<Duration> = backoff.schedule().take(8).collect();
+        assert_eq!(planned.len(), 8);
         for (waited, planned) in waits(8, backoff).into_iter().zip(planned) {
             // A run keeps microseconds.
             let difference = (waited - planned.as_secs_f64()).abs();
@@ -144,6 +146,7 @@ fn words_for_the_limit_on_retries() {
         ("inf", Retries::Unlimited),
     ] {
         assert_eq!(text.parse(), Ok(retries));
+        assert_eq!(retries.to_string(), text.replace("inf", "unlimited"));
     }
     for text in ["", "-1", "+1", "1.0", " 1", "18446744073709551616", "infinite"] {
         assert!(text.parse::<Retries>().is_err(), "{text}");
@@ -153,4 +156,40 @@ fn words_for_the_limit_on_retries() {
     assert_eq!(retries("1"), Ok(Retries::Limited(0)));
     assert_eq!(retries("inf"), Ok(Retries::Unlimited));
     assert!(retries("0").is_err());
+    let shown = |text: &str| text.parse::<Attempts>().map(|attempts| attempts.to_string());
+    assert_eq!((shown("3"), shown("inf")), (Ok("3".to_owned()), Ok("unlimited".to_owned())));
+}
+
+#[test]
+fn words_for_successes_in_a_row() {
+    for count in [1, 2, u64::MAX] {
+        let text = count.to_string();
+        assert_eq!(text.parse(), Ok(Consecutive(count)));
+        assert_eq!(Consecutive(count).to_string(), text);
+    }
+    for text in ["", "0", "-1", "+1", "inf", "18446744073709551616"] {
+        assert!(text.parse::<Consecutive>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn no_wait_stays_none_and_a_factor_of_one_changes_nothing() {
+    // Where the factor is infinite, and where a double has not as many digits as the wait.
+    for (delay, multiplier) in [(Duration::ZERO, 2.0), (Duration::new(u64::MAX, 1), 1.0)] {
+        let waits = Waits::Grown { shape: Shape::Exponential, delay, multiplier };
+        let backoff = Backoff { waits, max_delay: Duration::MAX, jitter: Jitter::None, seed: 0 };
+        assert_eq!(backoff.delay(5_000, None), delay);
+    }
+}
+
+#[test]
+fn a_new_count_knows_no_wait_before_it() {
+    let scripted = Script::new([exits(1).after(secs(60.0))]).policy(|policy| {
+        policy.healthy_after = Some(secs(60.0));
+        policy.backoff.jitter = Jitter::Decorrelated;
+        policy.deadline = Some(secs(600.0));
+    });
+    let first = to_micros(scripted.policy.backoff.delay(0, None));
+    let delays = scripted.play().delays();
+    assert!(delays.len() > 3 && delays.iter().all(|delay| *delay == first), "{delays:?}");
 }

@@ -3,11 +3,13 @@
 use retryrun::engine::Token::{Granted, Refused, Unreachable};
 use retryrun::engine::event::{Outcome, Trigger, Verdict};
 use retryrun::engine::exit::Exit;
+use retryrun::engine::output::Matches;
 use retryrun::engine::policy::Leftovers;
 use retryrun::engine::signal::Signal;
-use retryrun::engine::{Answer, Refund};
+use retryrun::engine::time::Time;
+use retryrun::engine::{Action, Answer, ExitStatus, Input, Refund};
 
-use crate::sim::{Happening, Script, exits, secs};
+use crate::sim::{Happening, Script, exited, exits, secs};
 
 #[test]
 fn a_retry_takes_a_token_before_its_wait() {
@@ -168,4 +170,21 @@ fn the_deadline_comes_while_the_budget_is_asked() {
     assert_eq!(played.history().outcome, Some(Outcome::Deadline));
     assert_eq!(played.history().elapsed, secs(0.25));
     assert!(!played.transcript.contains("Granted"), "{}", played.transcript);
+}
+
+#[test]
+fn a_token_that_comes_too_late_for_the_wait_is_not_used() {
+    let outcome = |answered: f64| {
+        let mut run = Script::new([]).paying([Granted]).deadline(secs(6.0)).run();
+        run.handle(Time::default(), Input::Begin);
+        run.handle(Time::default(), Input::Started { pid: 1 });
+        let actions =
+            run.handle(Time::default(), exited(ExitStatus::Code(7), 0, Matches::default()));
+        assert_eq!(actions.last(), Some(&Action::TakeToken));
+        run.handle(Time::default().plus(secs(answered)), Input::Token(Granted));
+        run.history().outcome
+    };
+    // A wait of 5 seconds has to end before the deadline.
+    assert_eq!(outcome(0.999), None);
+    assert_eq!(outcome(1.0), Some(Outcome::Deadline));
 }

@@ -1,6 +1,6 @@
 //! What somebody asks of a run by hand: to stop, to go on at once, and to do something of their own before an attempt.
 
-use retryrun::engine::event::{EndedBy, Event, Outcome, Trigger};
+use retryrun::engine::event::{EndedBy, Event, Outcome, Trigger, Verdict};
 use retryrun::engine::exit::Exit;
 use retryrun::engine::signal::Signal;
 use retryrun::engine::time::Time;
@@ -48,6 +48,10 @@ fn a_stop_ends_the_attempt() {
          2.000 run stopped: stopped, status 143
          stopped after 1 attempt in 2.0s: stopped",
     );
+    // Which no rule makes a failure of the command's.
+    let ruled = Script::new([hangs()]).rules([(Verdict::Transient, "any")]);
+    let played = ruled.at(secs(2.0), Happening::Stop).play();
+    assert_eq!(played.history().attempts[0].verdict, None);
     let deaf = hangs().on_signal(Reaction::Deaf);
     let played = Script::new([deaf]).at(secs(2.0), Happening::Stop).play();
     assert_eq!((played.exit(), played.history().elapsed), (Exit::Code(143), secs(7.0)));
@@ -140,4 +144,12 @@ fn a_stop_that_comes_as_an_attempt_starts_is_told_after_that() {
         panic!("{started:?}");
     };
     assert_eq!((started.pid, cut.ended_by, cut.signal), (Some(7), EndedBy::Stop, Signal::TERM));
+}
+
+#[test]
+fn a_run_can_begin_by_hand() {
+    let mut run = Script::new([]).run().by_hand();
+    let actions = run.handle(Time::default(), Input::Begin);
+    let start = Action::Start { attempt: 1, trigger: Trigger::Manual };
+    assert_eq!(actions.last(), Some(&start));
 }

@@ -143,3 +143,13 @@ fn a_limit_holds_also_while_the_command_is_being_started() {
     assert_eq!(run.history().last_number(), 1);
     assert_eq!(run.wakeup(), Some((at(66.0), Why::Delay)));
 }
+
+#[test]
+fn what_is_left_until_the_deadline_is_known() {
+    let mut run = Script::new([]).deadline(secs(10.0)).run();
+    run.handle(Time::default().plus(secs(4.0)), Input::Begin);
+    assert_eq!(run.until_deadline(), Some(secs(6.0)));
+    run.handle(Time::default().plus(secs(11.0)), Input::Output);
+    assert_eq!(run.until_deadline(), Some(Duration::ZERO));
+    assert_eq!(Script::new([]).run().until_deadline(), None);
+}

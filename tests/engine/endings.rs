@@ -1,11 +1,14 @@
 //! Transcripts of what an attempt leaves, how long it was silent or healthy, and of what does not die.
 
+use std::time::Duration;
+
+use retryrun::engine::event::Outcome;
 use retryrun::engine::exit::Exit;
 use retryrun::engine::output::Matches;
 use retryrun::engine::policy::Leftovers;
 use retryrun::engine::signal::Signal;
 use retryrun::engine::time::Time;
-use retryrun::engine::{Action, Input, Sender, Why};
+use retryrun::engine::{Action, ExitStatus, Input, Sender, Why};
 
 use crate::sim::{Happening, Reaction, Script, exited, exits, hangs, secs};
 
@@ -157,6 +160,8 @@ fn all_leftovers_or_none() {
     let killed = with(Leftovers::Kill);
     assert_eq!(killed.matches("sweep All with SIGTERM").count(), 2, "{killed}");
     assert!(killed.contains("5.700 < swept\n5.700 run stopped: exhausted"), "{killed}");
+    let nothing = Script::new([exits(1)]).policy(|policy| policy.leftovers = Leftovers::Kill);
+    assert!(!nothing.play().transcript.contains("sweep"));
 }
 
 #[test]
@@ -177,6 +182,7 @@ fn no_attempt_is_made_on_top_of_what_does_not_die() {
          it sits in an uninterruptible wait, or belongs to somebody else",
     );
     assert_eq!(played.exit(), Exit::FAILED);
+    assert_eq!(played.history().attempts[0].leftovers, 1);
     let leftover = Script::new([exits(1).leaving(1)]).surviving().exit_codes(["permanent=3"]);
     let played = leftover.play();
     assert_eq!((played.exit(), played.history().last_number()), (Exit::FAILED, 1));
@@ -203,16 +209,91 @@ fn a_signal_that_the_whole_group_may_have_got_is_held_back() {
 }
 
 #[test]
+fn each_signal_that_is_held_back_is_passed_on_once() {
+    let group = |signal| Happening::Signal(signal, Sender::ProcessToGroup);
+    let sent = |second| {
+        let slow = hangs().on_signal(Reaction::Exits(secs(1.0), 7));
+        let scripted = Script::new([slow]).at(secs(3.0), group(Signal::TERM));
+        let played = scripted.at(secs(3.02), group(second)).play();
+        let kills = played.transcript.lines().filter(|line| line.contains("kill"));
+        kills.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(sent(Signal::TERM), ["3.050 kill SIGTERM"]);
+    assert_eq!(sent(Signal::HUP), ["3.050 kill SIGTERM", "3.070 kill SIGHUP"]);
+}
+
+#[test]
+fn what_is_being_ended_is_not_ended_again() {
+    let deaf = || Script::new([hangs().on_signal(Reaction::Deaf)]).timeout(secs(2.0));
+    deaf().at(secs(3.0), Happening::Stop).play().shows(
+        "0.000 run started
+         0.000 start 1 (first)
+         0.000 attempt 1 started
+         2.000 attempt 1 cut: timeout
+         2.000 kill SIGTERM
+         3.000 < stop
+         7.000 kill SIGKILL
+         7.000 attempt 1 ended: timed out, transient (timeout)
+         7.000 run stopped: stopped, status 124
+         stopped after 1 attempt in 7.0s: timed out (timeout)",
+    );
+    let at_once = deaf().policy(|policy| policy.kill_after = Duration::ZERO);
+    let mut run = at_once.run();
+    let at = |seconds| Time::default().plus(secs(seconds));
+    run.handle(at(0.0), Input::Begin);
+    run.handle(at(0.0), Input::Started { pid: 1 });
+    assert_eq!(run.handle(at(2.0), Input::Tick).len(), 2, "cut and kill");
+    assert_eq!(run.handle(at(3.0), Input::Stop), []);
+}
+
+#[test]
+fn a_command_whose_reader_went_away_ends_us_as_it() {
+    let exit = |status| {
+        let mut run = Script::new([]).run();
+        run.handle(Time::default(), Input::Begin);
+        run.handle(Time::default(), Input::Started { pid: 1 });
+        let mut input = exited(status, 0, Matches::default());
+        if let Input::Exited { stdout_closed, .. } = &mut input {
+            *stdout_closed = true;
+        }
+        run.handle(Time::default(), input);
+        assert_eq!(run.history().outcome, Some(Outcome::Interrupted));
+        assert!(run.was_told());
+        run.exit()
+    };
+    let died = ExitStatus::Signal { signal: Signal::PIPE, core_dumped: false };
+    assert_eq!(exit(died), Some(Exit::Signal(Signal::PIPE)));
+    assert_eq!(exit(ExitStatus::Code(3)), Some(Exit::Signal(Signal::PIPE)));
+}
+
+#[test]
 fn a_wait_is_over_when_the_sweep_is() {
     let at = |seconds| Time::default().plus(secs(seconds));
     let mut run = Script::new([]).policy(|policy| policy.backoff.max_delay = secs(1.0)).run();
     run.handle(at(0.0), Input::Begin);
     run.handle(at(0.0), Input::Started { pid: 1 });
-    let status = retryrun::engine::ExitStatus::Code(1);
+    let status = ExitStatus::Code(1);
     run.handle(at(0.0), exited(status, 1, Matches::default()));
     assert_eq!(run.wakeup(), Some((at(1.0), Why::Delay)));
     assert_eq!(run.handle(at(1.0), Input::Tick), []);
     assert_eq!(run.wakeup(), None, "only the sweep is waited for");
     let started = run.handle(at(1.5), Input::Swept { survives: false });
     assert!(matches!(started.as_slice(), [Action::Start { attempt: 2, .. }]), "{started:?}");
+}
+
+#[test]
+fn what_we_fail_in_ends_the_attempt_and_the_run() {
+    let mut run = Script::new([]).run();
+    run.handle(Time::default(), Input::Begin);
+    run.handle(Time::default(), Input::Started { pid: 1 });
+    assert!(!run.was_told());
+    let actions = run.handle(Time::default(), Input::Failed("the disk is full".to_owned()));
+    assert_eq!(actions.last(), Some(&Action::Kill(Signal::TERM)));
+    let again = run.handle(Time::default(), Input::Failed("so is the other".to_owned()));
+    assert_eq!(again, []);
+    run.handle(Time::default(), exited(ExitStatus::Code(0), 0, Matches::default()));
+    assert_eq!(run.exit(), Some(Exit::FAILED));
+    let message = run.history().message.as_deref().unwrap_or_default();
+    assert!(message.ends_with("; the disk is full"), "{message}");
+    assert!(!run.was_told(), "no signal came");
 }

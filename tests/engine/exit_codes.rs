@@ -152,7 +152,7 @@ fn of_two_replacements_for_one_reason_the_last_counts() {
 fn a_bad_replacement_says_what_was_expected() {
     let error = |text: &str| text.parse::<ExitCode>().expect_err(text);
     assert_eq!(error("75"), "expected WHY=N, e.g. `timeout=75`, or WHY=same");
-    for text in ["timeout=", "timeout=256", "timeout=-1", "timeout=Same"] {
+    for text in ["timeout=", "timeout=256", "timeout=-1", "timeout=+1", "timeout=Same"] {
         let expected = "expected a status from 0 to 255 or `same` after the `=`";
         assert_eq!(error(text), expected, "{text}");
     }

@@ -2,12 +2,13 @@
 
 use retryrun::engine::ExitStatus;
 use retryrun::engine::backoff::{Backoff, Jitter, Waits};
-use retryrun::engine::event::{Event, Record, Verdict};
+use retryrun::engine::event::{Event, Record, RunStarted, Trigger, Verdict};
 use retryrun::engine::history::History;
 use retryrun::engine::policy::Retries;
 use retryrun::engine::signal::Signal;
+use retryrun::engine::time::Timestamp;
 
-use crate::sim::{Played, Script, dies, ends, exits, secs};
+use crate::sim::{Played, Script, dies, ends, exits, hangs, secs};
 
 /// The golden run: the second attempt succeeds, under a limit of each kind.
 fn golden() -> Played {
@@ -239,4 +240,38 @@ fn messages_say_what_the_attempts_have_in_common() {
         policy.backoff.max_delay = secs(1.0);
     });
     assert_eq!(message(many), "gave up after 111 attempts in 2m 1s: exit 7 (unlisted)");
+}
+
+#[test]
+fn how_many_attempts_there_can_be_is_known_at_any_time() {
+    let commands = [exits(7), exits(0), exits(7), exits(0)];
+    let scripted = Script::new(commands).retries(2).policy(|policy| policy.consecutive = 3);
+    let played = scripted.play();
+    let at = |count: usize| History::of(&played.records[..count]).expect("it has begun");
+    let all = 1..=played.records.len();
+    let most: Vec<Option<u64>> = all.map(|count| at(count).max_attempts()).collect();
+    // Before the first attempt and while it runs; up to the end of the third; from there on.
+    let expected = [vec![9; 2], vec![7; 6], vec![6; 11]].concat();
+    assert_eq!(most, expected.into_iter().map(Some).collect::<Vec<_>>());
+
+    let next = |count, trigger| at(count).max_attempts_with_next(trigger);
+    assert_eq!(next(1, Trigger::Manual), Some(9), "there was no failure");
+    assert_eq!((next(3, Trigger::Retry), next(3, Trigger::Manual)), (Some(7), Some(10)));
+    assert_eq!(next(6, Trigger::Manual), Some(7), "it is in a row of successes");
+    let unlimited = Script::new([exits(0)]).policy(|policy| policy.retries = Retries::Unlimited);
+    assert_eq!(unlimited.play().history().max_attempts_with_next(Trigger::Manual), None);
+}
+
+#[test]
+fn an_attempt_is_cut_by_a_limit_and_by_nothing_else() {
+    let was_cut = |script: Script| script.retries(0).play().history().attempts[0].was_cut();
+    assert!(was_cut(Script::new([hangs()]).timeout(secs(1.0))));
+    assert!(was_cut(Script::new([hangs()]).deadline(secs(1.0))));
+    assert!(!was_cut(Script::new([dies(Signal::TERM)]).timeout(secs(1.0))));
+}
+
+#[test]
+fn a_run_of_which_the_start_is_damaged_has_no_command() {
+    assert!(golden().history().start_is_known());
+    assert!(!History::new(Timestamp::default(), RunStarted::default()).start_is_known());
 }

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use retryrun::engine::Token::{Granted, Refused};
-use retryrun::engine::event::{EndedBy, Event, Outcome, Record, Trigger, Verdict};
+use retryrun::engine::classify::{PlacedRule, Rules};
+use retryrun::engine::event::{EndedBy, Event, Outcome, Record, RunStarted, Trigger, Verdict};
 use retryrun::engine::exit::Exit;
-use retryrun::engine::history::History;
-use retryrun::engine::policy::Retries;
+use retryrun::engine::history::{Condensed, History};
+use retryrun::engine::policy::{Policy, Retries};
 use retryrun::engine::resume::{Stood, Unended};
 use retryrun::engine::signal::Signal;
+use retryrun::engine::{Action, Input, Run};
 
-use crate::sim::{Happening, Played, Script, dies, exits, hangs, secs};
+use crate::sim::{Happening, Played, Script, default_policy, dies, exits, hangs, rule, secs};
 
 /// What a run of the default policy has told when its process dies.
 fn told_until(moment: Duration) -> Vec<Record> {
@@ -321,7 +323,7 @@ fn what_a_rule_orders_holds_also_where_it_decided_before() {
                 placed.limit = retries;
                 placed.delay = Some(secs(9.0));
             }
-            policy.rules = retryrun::engine::classify::Rules::new(rules);
+            policy.rules = Rules::new(rules);
         })
     };
     let mut told = ruled(Some(1)).dies_at(secs(0.1));
@@ -330,6 +332,30 @@ fn what_a_rule_orders_holds_also_where_it_decided_before() {
     assert_eq!((played.delays(), played.history().last_number()), (vec![secs(9.0)], 2));
     let played = ruled(Some(0)).go_on(&told, secs(0.1));
     assert_eq!(played.history().last_number(), 1);
+}
+
+#[test]
+fn the_rule_that_decided_before_is_known_by_its_text_and_its_place() {
+    let placed = |text: &str, origin: &'static str, limit| PlacedRule {
+        origin: origin.into(),
+        limit,
+        ..rule(Verdict::Transient, text)
+    };
+    let scripted = Script::new([exits(7)]).retries(1).policy(|policy| {
+        let strict = [placed("8", "flag", Some(0)), placed("7", "a.toml", Some(0))];
+        let rules = [strict.to_vec(), vec![placed("7", "flag", None)]].concat();
+        policy.rules = Rules::new(rules);
+    });
+    let told = Script::new([exits(7)]).rules([(Verdict::Transient, "7")]).dies_at(secs(0.1));
+    let played = scripted.go_on(&told[..3], secs(0.1));
+    assert_eq!(played.history().last_number(), 2, "{}", played.transcript);
+}
+
+#[test]
+fn a_wait_that_was_over_in_time_is_not_too_late() {
+    let told = told_until(secs(0.1));
+    let played = Script::new([exits(0)]).deadline(secs(60.0)).go_on(&told[..3], secs(59.0));
+    assert_eq!(played.history().outcome, Some(Outcome::Succeeded), "{}", played.transcript);
 }
 
 #[test]
@@ -343,6 +369,44 @@ fn what_differs_is_told() {
     assert_eq!(resumed(Script::new([exits(0)])), "7.000 run resumed");
     let changed = resumed(Script::new([exits(0)]).timeout(secs(3.0)));
     assert_eq!(changed, "7.000 run resumed, changed: policy");
+}
+
+#[test]
+fn another_policy_is_told_though_its_summary_is_the_same() {
+    let told = told_until(secs(6.0));
+    let Event::RunStarted(identity) = &told[0].event else { panic!("it begins with its start") };
+    let changed = |before: Policy| {
+        let mut unended = Unended::of(&told).expect("it has not ended");
+        unended.policy = Some(before);
+        let identity = RunStarted::clone(identity);
+        let mut run = Run::resume(default_policy(), identity, unended, secs(7.0));
+        match run.handle(run.now(), Input::Begin).first() {
+            Some(Action::Tell(Record { event: Event::RunResumed(event), .. })) => {
+                event.changed.clone()
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(changed(default_policy()).is_empty());
+    let rules = Rules::new(vec![rule(Verdict::Permanent, "7")]);
+    assert_eq!(changed(Policy { rules, ..default_policy() }), ["policy"]);
+}
+
+#[test]
+fn policies_that_decide_alike_are_one() {
+    let with = |text: &str, origin: &'static str| {
+        let placed = PlacedRule { origin: origin.into(), ..rule(Verdict::Transient, text) };
+        Policy { rules: Rules::new(vec![placed]), ..default_policy() }
+    };
+    let policy = with("7", "flag");
+    let mut other = with("7", "a.toml:3");
+    other.origin = "a.toml:1".to_owned();
+    other.backoff.seed = 7;
+    assert!(policy.decides_as(&other) && policy != other);
+    assert!(!policy.decides_as(&with("8", "flag")));
+    let asking = |place: &str| Policy { retry_if: Some(place.to_owned()), ..policy.clone() };
+    assert!(asking("flag").decides_as(&asking("a.toml:3")) && !asking("flag").decides_as(&policy));
+    assert!(!policy.decides_as(&Policy { timeout: Some(secs(1.0)), ..policy.clone() }));
 }
 
 #[test]
@@ -374,5 +438,24 @@ fn a_lost_attempt_is_retried_at_the_cost_of_a_token() {
         let transcript = &played.transcript;
         assert!(transcript.contains("< Granted"), "{transcript}");
         assert_eq!(transcript.contains("put back: Token"), gives_back, "{transcript}");
+    }
+}
+
+#[test]
+fn a_history_that_was_condensed_is_gone_on_with_like_its_records() {
+    let scripted = Script::new([exits(7), exits(7), exits(0)]);
+    let told = scripted.policy(|policy| policy.consecutive = 3).dies_at(secs(16.0));
+    let whole = Unended::of(&told).expect("it has not ended");
+    assert!(whole.history.successes == 1 && whole.history.retries_used == 2);
+    for count in 1..=told.len() {
+        let (before, after) = told.split_at(count);
+        let history = History::of(before).expect("it has begun");
+        let json = serde_json::to_string(&Condensed::from(&history)).expect("plain data");
+        let condensed: Condensed = serde_json::from_str(&json).expect("it was just written");
+        let read = History::from(condensed);
+        assert_eq!(read, history);
+        let unended = Unended::after(read, after).expect("it has not ended");
+        assert_eq!(unended.history, whole.history);
+        assert!(after.is_empty() || unended.last == whole.last);
     }
 }

@@ -96,6 +96,11 @@ fn an_attempt_that_was_healthy_sets_the_count_of_its_rule_to_zero() {
     let played = scripted.play();
     assert_eq!(played.delays(), [secs(5.0), secs(5.0)]);
     assert_eq!(played.history().attempts.len(), 3);
+    // The two that it may order from there on.
+    let commands = [throttled(), throttled().after(secs(60.0)), throttled()];
+    let scripted = script(&commands, Some(2), None).retries(9);
+    let scripted = scripted.policy(|policy| policy.healthy_after = Some(secs(60.0)));
+    assert_eq!(scripted.play().history().attempts.len(), 4);
 }
 
 #[test]

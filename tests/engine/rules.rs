@@ -366,3 +366,28 @@ fn a_rule_beats_the_built_in_answer_for_a_command_that_cannot_be_started() {
         Some(Verdict::Permanent)
     );
 }
+
+#[test]
+fn what_is_masked_of_a_rule_are_its_regular_expressions() {
+    for (text, masked) in [
+        ("7 & err/my key/i & !3", "7 & err/my ***/i & !3"),
+        ("/key/ & 7 & out/a key/", "/***/ & 7 & out/a ***/"),
+        ("7,9", "7,9"),
+    ] {
+        let rule: Rule = format!("key: {text}").parse().expect("it is a rule");
+        let rule = rule.masked(&|own| own.replace("key", "***"));
+        assert_eq!((rule.reason(), rule.text()), (Some("key"), masked));
+    }
+}
+
+#[test]
+fn a_pattern_is_for_its_stream_or_for_both() {
+    let is_for = |text: &str| {
+        let rule: Rule = text.parse().expect("it is a rule");
+        let pattern = rule.patterns().next().expect("there is one");
+        [Stream::Stdout, Stream::Stderr].map(|stream| pattern.is_for(stream))
+    };
+    assert_eq!(is_for("out/a/"), [true, false]);
+    assert_eq!(is_for("err/a/"), [false, true]);
+    assert_eq!(is_for("/a/"), [true, true]);
+}
