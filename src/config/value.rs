@@ -119,14 +119,20 @@ impl FromStr for Size {
     }
 }
 
+/// The units in which sizes are shown, each 1024 of the one before.
+const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+
 impl fmt::Display for Size {
+    /// In the largest unit of which it is a whole number, so that what is shown can be written.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            size if size >= 1024 && size % 1024 == 0 => {
-                bytesize::ByteSize(size).display().iec().fmt(f)
+        let (mut count, mut shown) = (self.0, "");
+        for unit in UNITS {
+            if count == 0 || count % 1024 != 0 {
+                break;
             }
-            size => size.fmt(f),
+            (count, shown) = (count / 1024, unit);
         }
+        write!(f, "{count}{shown}")
     }
 }
 
@@ -449,6 +455,24 @@ mod tests {
 
     fn seconds(text: &str) -> Option<f64> {
         text.parse::<Seconds>().ok().map(|seconds| seconds.0.as_secs_f64())
+    }
+
+    #[test]
+    fn sizes_are_shown_as_they_can_be_written() {
+        for (text, shown) in [
+            ("0", "0"),
+            ("1000", "1000"),
+            ("1025", "1025"),
+            ("4096", "4KiB"),
+            ("1.5MiB", "1536KiB"),
+            ("64MiB", "64MiB"),
+            ("2E", "1953125000000000KiB"),
+            ("15EiB", "15EiB"),
+        ] {
+            let size: Size = text.parse().expect(text);
+            assert_eq!(size.to_string(), shown);
+            assert_eq!(shown.parse(), Ok(size));
+        }
     }
 
     #[test]
