@@ -9,7 +9,7 @@ mod catalogue;
 mod command;
 pub mod environment;
 pub mod explain;
-mod file;
+pub mod file;
 pub mod layer;
 pub mod name;
 mod presets;

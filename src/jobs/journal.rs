@@ -149,7 +149,11 @@ pub fn set_aside(folder: &Folder) -> io::Result<PathBuf> {
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-fn parse(bytes: &[u8], job: Option<&str>) -> io::Result<Option<Told>> {
+/// What the bytes of a journal say; `job` is the run's name, where that is known. None if they say nothing.
+///
+/// # Errors
+/// A later version of this program wrote it.
+pub fn parse(bytes: &[u8], job: Option<&str>) -> io::Result<Option<Told>> {
     let mut told = Told::default();
     let mut starting = None;
     let mut wait = None;
