@@ -14,7 +14,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use tempfile::TempDir;
 
-use crate::test::{RETRYRUN, path};
+use crate::test::{RETRYRUN, path, profile};
 
 /// What takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,6 +51,7 @@ impl Session {
             .envs([("PATH", path()), ("TERM", "xterm".to_owned())])
             .envs([("R", RETRYRUN), ("PS1", "$ "), ("LC_ALL", "C")])
             .env("HOME", folder.path())
+            .envs(profile())
             .stdin(Stdio::from(open()))
             .stdout(Stdio::from(open()))
             .stderr(Stdio::from(terminal));

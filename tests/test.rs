@@ -1,7 +1,7 @@
 //! One test of the real program: a folder and an environment of its own, and what came out.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -32,6 +32,13 @@ pub struct Test {
 #[expect(clippy::disallowed_methods, reason = "tests run what is installed")]
 pub fn path() -> String {
     std::env::var("PATH").expect("PATH is text")
+}
+
+/// Where a program that is built to measure coverage writes it; nothing otherwise.
+#[expect(clippy::disallowed_methods, reason = "only such a build sets it")]
+pub fn profile() -> Option<(&'static str, OsString)> {
+    const NAME: &str = "LLVM_PROFILE_FILE";
+    std::env::var_os(NAME).map(|file| (NAME, file))
 }
 
 /// The time now, for promises about how long something takes at most.
@@ -74,6 +81,7 @@ impl Test {
             .env_clear()
             .env("PATH", path())
             .env("HOME", folder.path())
+            .envs(profile())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
