@@ -268,7 +268,9 @@ impl History {
         // Each retry may begin a row of successes that breaks at its end.
         let rows = retries.saturating_mul(needed);
         let this_row = match self.last_attempt() {
-            Some(last) if last.elapsed.is_none() => needed.saturating_sub(self.successes + 1),
+            Some(last) if last.elapsed.is_none() => {
+                needed.saturating_sub(self.successes.saturating_add(1))
+            }
             Some(_) if self.successes == 0 => 0,
             Some(_) | None => needed.saturating_sub(self.successes),
         };
@@ -298,14 +300,15 @@ impl History {
         let goes_on_after_a_failure =
             event.trigger == Trigger::Resumed && self.has_failed() && self.successes == 0;
         if event.trigger == Trigger::Retry || goes_on_after_a_failure {
-            self.retry_count += 1;
-            self.retries_used += 1;
-            self.rule_retries += 1;
+            // A journal can be damaged so that it says any number.
+            for count in [&mut self.retry_count, &mut self.retries_used, &mut self.rule_retries] {
+                *count = count.saturating_add(1);
+            }
             self.last_retry_at = Some(record.at);
         }
         if self.attempts.len() == FIRST_KEPT + LAST_KEPT {
             self.attempts.remove(FIRST_KEPT);
-            self.attempts_omitted += 1;
+            self.attempts_omitted = self.attempts_omitted.saturating_add(1);
         }
         self.attempts.push(Attempt {
             attempt: event.attempt,
@@ -347,7 +350,7 @@ impl History {
             self.rule_retries = 0;
         }
         let is_success = event.judgement.verdict == Some(Verdict::Success);
-        self.successes = if is_success { self.successes + 1 } else { 0 };
+        self.successes = if is_success { self.successes.saturating_add(1) } else { 0 };
         attempt.elapsed = Some(event.elapsed);
         attempt.ended_by = Some(event.ending.ended_by);
         attempt.exit_code = event.ending.exit_code;

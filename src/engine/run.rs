@@ -320,7 +320,8 @@ impl Run {
         match self.standing(&self.history).next(judged) {
             Next::Stop(outcome) => self.finish(outcome, leftovers, actions),
             Next::Retry { used, delay } => {
-                let planned = self.planned(Trigger::Retry, used + 1, delay, leftovers);
+                let planned =
+                    self.planned(Trigger::Retry, used.saturating_add(1), delay, leftovers);
                 self.pay_for(planned, actions);
             }
             Next::Confirm { delay } => {

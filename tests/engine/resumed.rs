@@ -459,3 +459,37 @@ fn a_history_that_was_condensed_is_gone_on_with_like_its_records() {
         assert!(after.is_empty() || unended.last == whole.last);
     }
 }
+
+#[test]
+fn whatever_numbers_a_journal_says_nothing_is_counted_past_the_largest() {
+    let scripted = Script::new([exits(0)]).policy(|policy| policy.retries = Retries::Unlimited);
+    let told = Script::new([exits(7), exits(0)]).play().records;
+    let most = |mut history: History| {
+        history.retry_count = u64::MAX;
+        history.retries_used = u64::MAX;
+        history.rule_retries = u64::MAX;
+        history.attempts_omitted = u64::MAX;
+        history.successes = u64::MAX;
+        history
+    };
+    // The retry begins again and again, until none is kept any more, and succeeds.
+    let mut history = most(History::of(&told[..4]).expect("it has begun"));
+    let (retry, success) = (&told[4], &told[5]);
+    for _ in 0..120 {
+        history.apply(retry);
+    }
+    history.apply(success);
+    assert!(history.max_attempts().is_some());
+    let counts = [history.retry_count, history.attempts_omitted];
+    assert_eq!((counts, history.successes), ([u64::MAX; 2], u64::MAX));
+    // What has failed is retried, as the count has no limit.
+    let unended = Unended::after(most(History::of(&told[..2]).expect("it has begun")), &told[2..3]);
+    let unended = unended.expect("it has not ended");
+    let identity = RunStarted::default();
+    let mut run = Run::resume(scripted.policy, identity, unended, secs(1.0));
+    let planned = run.handle(run.now(), Input::Begin).into_iter().find_map(|action| match action {
+        Action::Tell(Record { event: Event::RetryPlanned(event), .. }) => Some(event.retry),
+        _ => None,
+    });
+    assert_eq!(planned, Some(u64::MAX));
+}

@@ -90,7 +90,7 @@ impl Run {
         let standing = Standing { elapsed: since, is_stopped, ..self.standing(&self.history) };
         let (trigger, retry, delay) = match standing.next(&judged) {
             Next::Stop(outcome) => return self.stop(outcome, Duration::ZERO, actions),
-            Next::Retry { used, delay } => (Trigger::Resumed, used + 1, delay),
+            Next::Retry { used, delay } => (Trigger::Resumed, used.saturating_add(1), delay),
             Next::Confirm { delay } => (Trigger::Consecutive, self.history.successes, delay),
         };
         let over = self.now.elapsed.saturating_sub(since);
