@@ -4,6 +4,9 @@
 //! too, and they must be loaded. A debug build stays dynamic: tests put functions of their own before those of the C library.
 #![expect(clippy::disallowed_methods, reason = "so cargo speaks to a build script")]
 
+#[path = "build/order.rs"]
+mod order;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs, io};
@@ -21,6 +24,7 @@ const NO_TABLES: &str =
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=src/build.rs");
+    println!("cargo::rerun-if-changed=src/build");
     println!("cargo::rustc-check-cfg=cfg(static_libc)");
     if !is_wanted() {
         return Ok(());
@@ -29,11 +33,16 @@ fn main() -> io::Result<()> {
     for library in ASKED_FOR {
         fs::write(folder.join(library), ARCHIVES)?;
     }
-    let script = folder.join("no-tables.ld");
-    fs::write(&script, NO_TABLES)?;
+    let script = |name: &str, text: &str| {
+        let file = folder.join(name);
+        fs::write(&file, text).map(|()| format!("-Wl,-T,{}", file.display()))
+    };
+    let no_tables = script("no-tables.ld", NO_TABLES)?;
+    let in_order = script("order.ld", &order::script())?;
     let usual = vec!["-static".into(), "-no-pie".into(), format!("-L{}", folder.display())];
-    let smallest = [&usual[..], &[format!("-Wl,-T,{}", script.display())]].concat();
-    match [smallest, usual].into_iter().find(|arguments| links(&folder, arguments)) {
+    let ordered = [&usual[..], &[in_order]].concat();
+    let smallest = [&ordered[..], &[no_tables]].concat();
+    match [smallest, ordered, usual].into_iter().find(|arguments| links(&folder, arguments)) {
         Some(arguments) => {
             for argument in arguments {
                 println!("cargo::rustc-link-arg-bins={argument}");

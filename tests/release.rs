@@ -49,6 +49,13 @@ fn it_needs_no_loader() {
 }
 
 #[test]
+fn what_usual_calls_run_lies_together() {
+    let program = fs::read(released()).expect("it is built");
+    let section = b".text.first\0";
+    assert_eq!(program.windows(section.len()).any(|name| name == section), can_be_static());
+}
+
+#[test]
 fn it_begins_as_with_the_runtime_of_rust() {
     // Descriptors that were closed are closed for the command, and no file of ours takes their place.
     let script = "exec \"$R\" -n0 --report h.json -- bash -c 'ls -l /proc/self/fd | grep -c \" [012] -> /dev/null\"; echo x' <&- 2>&-";

@@ -1,6 +1,6 @@
 //! The house in order: who knows whom, and what must not stand in the sources.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -173,6 +173,21 @@ fn unsafe_code_lives_in_unix() {
     for (path, text) in files("src").iter().filter(|(path, _)| room(path) != "unix") {
         assert!(!text.contains("unsafe "), "{}", path.display());
     }
+}
+
+#[test]
+fn functions_in_order_are_named_once_and_without_hashes() {
+    let list = fs::read_to_string(root().join("src/build/order.txt")).expect("the list");
+    let mut names = BTreeSet::new();
+    for name in list.lines() {
+        assert!(names.insert(name), "{name}: twice");
+        let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "_$.*-:".contains(c));
+        let is_member = name.strip_prefix("libc.a:").is_some_and(|member| member.ends_with(".o"));
+        let is_function = name.starts_with("_ZN") && name.ends_with("17h*E")
+            || name.starts_with("_R") && name.contains("Cs*_");
+        assert!(is_plain && (is_member || is_function), "{name}");
+    }
+    assert!(names.iter().any(|name| name.starts_with("_ZN8retryrun")), "what is ours is in it");
 }
 
 #[test]
