@@ -167,6 +167,33 @@ fn what_was_ignored_stays_ignored() {
 }
 
 #[test]
+fn what_was_ignored_is_not_passed_on() {
+    // A command that listens nevertheless; the lower number would come first.
+    let code = "
+import signal, sys
+def say(number, frame):
+    print(number, flush=True)
+    if number == signal.SIGUSR2: sys.exit(0)
+for number in signal.SIGUSR1, signal.SIGUSR2: signal.signal(number, say)
+print('up', flush=True)
+while True: signal.pause()";
+    let script = "trap '' USR1; exec \"$0\" -n0 python3 -c \"$1\"";
+    let mut running = Test::bash(&[], "")
+        .with(|command| {
+            let mut bash = std::process::Command::new("bash");
+            bash.args(["-c", script, RETRYRUN, code]);
+            bash.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+            *command = bash;
+        })
+        .start();
+    running.stdout_line();
+    running.signal(Signal::USR1);
+    running.signal(Signal::USR2);
+    let ran = running.finish();
+    assert_eq!((ran.code(), ran.stdout.as_str()), (Some(0), "12\n"), "{}", ran.stderr);
+}
+
+#[test]
 fn other_signals_are_the_commands() {
     let script = "trap 'echo usr1' USR1; trap 'echo usr2; exit 0' USR2; echo up; while :; do sleep 0.05; done";
     let mut running = Test::bash(&[], script).start();

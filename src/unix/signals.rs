@@ -77,7 +77,8 @@ impl Signals {
         }
         change_mask(libc::SIG_UNBLOCK, heard.chain([libc::SIGTSTP]));
         let passed_on = FOR_THE_COMMAND.into_iter().chain(libc::SIGRTMIN()..=libc::SIGRTMAX());
-        let set = change_mask(libc::SIG_BLOCK, passed_on.filter(is_heard));
+        // Also those that were ignored, which are sorted out when one comes: to ask takes a system call for each.
+        let set = change_mask(libc::SIG_BLOCK, passed_on);
         // SAFETY: the set is initialised; a new descriptor is ours alone.
         let for_the_command = unsafe {
             match libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
@@ -101,6 +102,7 @@ impl Signals {
                 let read = ready!(self.for_the_command.poll_read(context, &mut info));
                 if read.is_ok_and(|length| length == info.len())
                     && let Some(received) = received(&info)
+                    && !Start::get().ignored(received.signal)
                 {
                     return Poll::Ready(received);
                 }

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 
 use rustix::event::EventfdFlags;
 
+use super::signals::with_handlers;
 use crate::engine::signal::Signal;
 
 /// What we were started with.
@@ -51,7 +52,7 @@ impl Start {
         // SAFETY: F_GETFD only asks whether the descriptor is open.
         let is_closed = |fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1;
         Start {
-            ignored: (1..=libc::SIGRTMAX())
+            ignored: changed()
                 .filter(|number| is_ignored(*number))
                 .filter_map(Signal::new)
                 .collect(),
@@ -60,10 +61,15 @@ impl Start {
         }
     }
 
-    /// Whether the signal was ignored: then it stays so, and nobody handles it.
+    /// Whether the signal was ignored: then it stays so, and nobody handles it. Async-signal-safe.
     #[must_use]
     pub fn ignored(&self, signal: Signal) -> bool {
-        self.ignored.contains(&signal)
+        if changed().any(|number| number == signal.number()) {
+            self.ignored.contains(&signal)
+        } else {
+            // There are many others, and few that anybody asks about.
+            is_ignored(signal.number())
+        }
     }
 
     /// The signal mask.
@@ -75,6 +81,11 @@ impl Start {
     pub(super) fn closed(&self) -> [bool; 3] {
         self.closed
     }
+}
+
+/// Signals whose disposition we change, so that it has to be noted before.
+fn changed() -> impl Iterator<Item = libc::c_int> {
+    OURS_ALONE.into_iter().chain(with_handlers())
 }
 
 fn is_ignored(number: libc::c_int) -> bool {
