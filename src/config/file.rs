@@ -94,9 +94,12 @@ impl File {
     /// # Errors
     /// As [`File::read`].
     pub fn read_if_reachable(path: &Path) -> Result<Option<File>, Error> {
-        match fs::metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
-            _ => File::read(path),
+        let is_closed = || {
+            fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        };
+        match File::read(path) {
+            Err(_) if is_closed() => Ok(None),
+            read => read,
         }
     }
 
