@@ -414,16 +414,16 @@ fn streams(resolved: &Resolved, run_id: &str) -> Result<StreamPlan, Error> {
     };
     let patterns = policy.rules.patterns();
     // A policy that the command's words chose must cost a person at a terminal nothing.
-    let is_searched = |stream, is_terminal: bool| {
-        let reads = match resolved.text_rules {
+    let is_searched = |stream, is_terminal: &dyn Fn() -> bool| {
+        let reads = || match resolved.text_rules {
             TextRules::None => false,
-            TextRules::NoTerminal => !is_terminal,
+            TextRules::NoTerminal => !is_terminal(),
             TextRules::All => true,
         };
-        reads && patterns.iter().any(|pattern| pattern.is_for(stream))
+        patterns.iter().any(|pattern| pattern.is_for(stream)) && reads()
     };
-    let searches_stdout = is_searched(Stream::Stdout, io::stdout().is_terminal());
-    let searches_stderr = is_searched(Stream::Stderr, io::stderr().is_terminal());
+    let searches_stdout = is_searched(Stream::Stdout, &|| io::stdout().is_terminal());
+    let searches_stderr = is_searched(Stream::Stderr, &|| io::stderr().is_terminal());
     let outputs = Plan {
         reads_stdout: reads_both || holds_stdout || searches_stdout,
         reads_stderr: reads_both || tail.is_some_and(|tail| tail > 0) || searches_stderr,
