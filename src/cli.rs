@@ -340,12 +340,23 @@ fn message(error: &clap::Error) -> String {
     }
 }
 
+/// Whether a word is an option whose value is the next word.
+fn takes_next_word(word: &str) -> bool {
+    let is_it = |arg: &clap::Arg| {
+        let long = arg.get_long().is_some_and(|long| word.strip_prefix("--") == Some(long));
+        long || arg
+            .get_short()
+            .is_some_and(|short| word.strip_prefix('-') == Some(short.encode_utf8(&mut [0; 4])))
+    };
+    definition().get_arguments().any(|arg| takes_value(arg) && is_it(arg))
+}
+
 /// One sentence for an option's value that is not text, which clap does not name. The only one that need not be is a path.
 fn not_text(words: &[OsString]) -> String {
     let texts: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let of_option = |index: usize| -> Option<(&str, &str)> {
         let (word, before) = (texts.get(index)?.as_str(), texts.get(index.checked_sub(1)?)?);
-        if !word.starts_with('-') {
+        if !word.starts_with('-') || takes_next_word(before) {
             return Some((before, word));
         }
         let is_long = word.starts_with("--");

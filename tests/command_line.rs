@@ -1,7 +1,7 @@
 //! The command line: options in all their forms, modes, and what is refused.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use serde_json::{Value, json};
 
@@ -446,6 +446,10 @@ fn a_value_that_is_not_text_is_refused() {
         (vec![raw("--policy=")], "--policy: invalid value `a\u{fffd}`: expected UTF-8 text"),
         (vec!["-n".into(), raw("")], "-n: invalid value `a\u{fffd}`: expected UTF-8 text"),
         (vec![raw("-n")], "-n: invalid value `a\u{fffd}`: expected UTF-8 text"),
+        (
+            vec!["-n".into(), OsString::from_vec(b"-\xff".to_vec())],
+            "-n: invalid value `-\u{fffd}`: expected UTF-8 text",
+        ),
         (
             vec!["--config".into(), raw("/"), "--delay".into(), raw("5")],
             "--delay: invalid value `5a\u{fffd}`: expected UTF-8 text",

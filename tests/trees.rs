@@ -83,8 +83,8 @@ fn all_of_the_tree_can_obey() {
         assert_eq!(running.stdout_line(), "listening\n");
     }
     running.signal(Signal::TERM);
-    // The words and the ends of their lines may come in any order.
-    assert_eq!(running.finish().stdout.matches("TERM").count(), 3);
+    let ran = running.finish();
+    assert_eq!(ran.stdout.matches("TERM\n").count(), 3, "{:?} {}", ran.stdout, ran.stderr);
 }
 
 #[test]
