@@ -14,7 +14,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use tempfile::TempDir;
 
-use crate::test::{RETRYRUN, path, profile};
+use crate::test::{RETRYRUN, listen_like_anybody, path, profile};
 
 /// What takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -55,9 +55,10 @@ impl Session {
             .stdin(Stdio::from(open()))
             .stdout(Stdio::from(open()))
             .stderr(Stdio::from(terminal));
-        // SAFETY: setsid and ioctl are async-signal-safe.
+        // SAFETY: setsid, signal and ioctl are async-signal-safe.
         unsafe {
             command.pre_exec(move || {
+                listen_like_anybody();
                 rustix::process::setsid()?;
                 rustix::process::ioctl_tiocsctty(&controlling)?;
                 Ok(())

@@ -85,9 +85,12 @@ impl Test {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        // SAFETY: setsid is async-signal-safe. Without a terminal of whoever runs the tests, all runs are alike.
+        // SAFETY: setsid and signal are async-signal-safe.
         unsafe {
-            command.pre_exec(|| rustix::process::setsid().map(|_| ()).map_err(Into::into));
+            command.pre_exec(|| {
+                listen_like_anybody();
+                rustix::process::setsid().map(|_| ()).map_err(Into::into)
+            });
         }
         Test { command, folder }
     }
@@ -338,6 +341,14 @@ fn state(pid: i32) -> Option<(String, String)> {
 pub fn copy_program(from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) {
     let copied = Command::new("cp").arg(from).arg(to).status();
     assert!(copied.expect("cp runs").success());
+}
+
+/// What whoever runs the tests has ignored, as in the background, is ignored no more: all runs are alike, as without his terminal.
+pub fn listen_like_anybody() {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT] {
+        // SAFETY: a disposition that runs no code of ours.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
 }
 
 /// The child of a process that has one.
