@@ -353,23 +353,19 @@ impl Journal {
         let mut file = new_file(&self.folder)?;
         let written =
             file.write_all(&[&head[..], starting].concat()).and_then(|()| file.sync_data());
-        let written = written.and_then(|()| self.take_place());
+        let written =
+            written.and_then(|()| fs::rename(self.folder.file(NEW), self.folder.file(JOURNAL)));
         if written.is_err() {
             let _stays = fs::remove_file(self.folder.file(NEW));
             return written;
         }
+        // From here on it is the journal, whatever else fails.
         self.file = file;
         self.head = head.len() as u64;
         self.whole = self.head + starting.len() as u64;
         self.most = self.whole.saturating_mul(2).max(MOST);
         self.ends.clear();
         self.unwritten.clear();
-        Ok(())
-    }
-
-    /// The new file becomes the journal.
-    fn take_place(&self) -> io::Result<()> {
-        fs::rename(self.folder.file(NEW), self.folder.file(JOURNAL))?;
         self.folder.sync()
     }
 
@@ -399,7 +395,8 @@ impl Journal {
         }
         if mem::take(&mut self.is_new) {
             self.head = self.whole;
-            self.take_place()?;
+            fs::rename(self.folder.file(NEW), self.folder.file(JOURNAL))?;
+            self.folder.sync()?;
         }
         Ok(())
     }
