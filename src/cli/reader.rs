@@ -141,7 +141,8 @@ impl<'a> Reader<'a> {
         }
         match self.said.iter_mut().find(|(key, _)| *key == known.key) {
             Some((_, Said::List(values))) => values.push(value),
-            Some((_, earlier)) => *earlier = Said::Value(value),
+            // The last would count, but every one of them has to be right.
+            Some((_, Said::On | Said::Value(_))) => return None,
             None if known.shape == Shape::List => {
                 self.said.push((known.key, Said::List(vec![value])));
             }
@@ -237,6 +238,7 @@ mod tests {
             &["--"],
             &["-n", "-1", "ls"],
             &["-n", "x", "ls"],
+            &["-n", "x", "-n", "1", "ls"],
             &["-n=1", "ls"],
             &["--retries", "", "ls"],
             &["-q=true", "ls"],
