@@ -2,7 +2,6 @@
 //!
 //! It obeys and never decides.
 
-use std::ffi::CString;
 use std::fmt;
 use std::future::pending;
 use std::io;
@@ -30,7 +29,6 @@ use crate::unix::tree::{self, Tree};
 /// The processes of an attempt.
 pub struct Child {
     pid: Pid,
-    name: CString,
     group: Group,
     watch: Watch,
     cgroup: Option<Cgroup>,
@@ -110,14 +108,13 @@ impl Child {
             cgroup: cgroup.as_ref().map(Cgroup::entrance),
             ..program
         };
-        let starting = Starting::spawn(&program, group)?;
-        let name = program.words.first().cloned().unwrap_or_default();
+        let starting = Starting::spawn(program, group)?;
         streams.stdin.give_away();
         streams.outputs.give_away();
         let pid = starting.pid();
         let watch = Watch::new(pid);
         let stage = Stage::Starting(starting);
-        Ok(Child { pid, name, group, watch, cgroup, stage, sent: Sent::Nothing })
+        Ok(Child { pid, group, watch, cgroup, stage, sent: Sent::Nothing })
     }
 
     /// Waits for the next thing to report. May be cancelled and called again; to be called again after each SIGCHLD.
@@ -130,9 +127,9 @@ impl Child {
         tree: &Tree,
     ) -> Result<Report, SpawnError> {
         loop {
-            match &self.stage {
+            match &mut self.stage {
                 Stage::Starting(starting) => {
-                    let executed = starting.executed(&self.name).await;
+                    let executed = starting.executed().await;
                     self.stage = Stage::Running;
                     return match executed {
                         Ok(()) => {

@@ -38,7 +38,7 @@ use crate::unix::line::Place;
 use crate::unix::outlet::Stderr;
 use crate::unix::process::{own_session, stopped_by};
 use crate::unix::signals::{Received, Signals};
-use crate::unix::spawn::{Group, Program, SpawnError};
+use crate::unix::spawn::{Entries, Group, Program, SpawnError};
 use crate::unix::start::{self, Start};
 use crate::unix::stop::stop;
 use crate::unix::terminal::Terminal;
@@ -243,7 +243,8 @@ impl Driver {
             false => None,
         };
         entries.extend(self.hint_file.as_ref().map(HintFile::fact));
-        let environment = facts::among(&self.command.environment, &entries);
+        let inherited = facts::beside(&entries, &self.command.environment);
+        let environment = Entries { inherited, added: entries };
         let cgroup = match &self.command.cgroup {
             Some(parent) => {
                 let name = format!("retryrun-{}-{attempt}", history.run_id);

@@ -7,16 +7,12 @@ use crate::engine::event::{AttemptEnded, Outcome, Trigger};
 use crate::engine::history::History;
 use crate::engine::signal::Signal;
 
-/// The environment with these entries in the place of its own of the same names, and with no other facts.
+/// What is left of the environment beside added entries: neither what they stand for nor other facts.
 #[must_use]
-pub fn among<'a>(environment: &Environment, entries: &'a [CString]) -> Vec<&'a CStr> {
-    let names: Vec<&[u8]> = entries.iter().map(|entry| name(entry)).collect();
+pub fn beside(added: &[CString], environment: &Environment) -> Vec<&'static CStr> {
+    let names: Vec<&[u8]> = added.iter().map(|entry| name(entry)).collect();
     let is_replaced = |entry: &CStr| names.iter().any(|name| has_name(entry, name));
-    let inherited = environment.entries().filter(|entry| !is_fact(entry) && !is_replaced(entry));
-    inherited
-        .map(|entry| -> &'a CStr { entry })
-        .chain(entries.iter().map(CString::as_c_str))
-        .collect()
+    environment.entries().filter(|entry| !is_fact(entry) && !is_replaced(entry)).collect()
 }
 
 fn name(entry: &CStr) -> &[u8] {

@@ -16,7 +16,7 @@ use crate::unix::clock::Alarm;
 use crate::unix::input::holding;
 use crate::unix::output::{Output, discarding};
 use crate::unix::process::{Watch, reap, signal_group, signal_process};
-use crate::unix::spawn::{Group, Program, SpawnError, Starting};
+use crate::unix::spawn::{Entries, Group, Program, SpawnError, Starting};
 use crate::unix::stop;
 
 /// Time from the signal that ends it to SIGKILL.
@@ -116,7 +116,7 @@ impl Hook {
     pub fn start(
         kind: Kind,
         command: &CStr,
-        environment: Vec<&CStr>,
+        environment: Entries,
         input: &[u8],
         limit: Option<Duration>,
     ) -> Result<Hook, SpawnError> {
@@ -133,7 +133,7 @@ impl Hook {
             cgroup: None,
         };
         let alarm = Alarm::new()?;
-        let starting = Starting::spawn(&program, Group::New)?;
+        let starting = Starting::spawn(program, Group::New)?;
         let pid = starting.pid();
         if kind == Kind::OnRetry {
             // Those that run beside an attempt do not stop with it, and have ended before it or after.
@@ -192,8 +192,8 @@ impl Hook {
             let _nobody_left = signal_group(self.pid, Signal::KILL);
         }
         // First what may be cancelled; what cannot be asked twice last.
-        let executed = match &self.starting {
-            Some(starting) => starting.executed(c"/bin/sh").await,
+        let executed = match &mut self.starting {
+            Some(starting) => starting.executed().await,
             None => Ok(()),
         };
         self.starting = None;

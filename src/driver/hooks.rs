@@ -1,6 +1,6 @@
 //! The commands of the user's own that run beside the attempts: begun, waited for where that is their sense, and told to end.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
@@ -14,7 +14,7 @@ use crate::engine::{Answer, Input};
 use crate::facts;
 use crate::hook::{End, Hook, Kind};
 use crate::unix::process::stopped_by;
-use crate::unix::spawn::SpawnError;
+use crate::unix::spawn::{Entries, SpawnError};
 use crate::unix::start;
 
 /// How many hooks may run beside the attempts at once: each may take its time, and waits may be short.
@@ -185,7 +185,8 @@ impl Driver {
     ) -> Option<Result<(), SpawnError>> {
         let command = self.command.hooks.of(kind)?;
         facts.push(facts::of_hook(kind.name()));
-        let environment: Vec<&CStr> = facts::among(&self.command.environment, &facts);
+        let inherited = facts::beside(&facts, &self.command.environment);
+        let environment = Entries { inherited, added: facts };
         let until_deadline = match kind {
             Kind::RetryIf | Kind::BeforeAttempt => self.run.until_deadline(),
             Kind::OnRetry | Kind::OnSuccess | Kind::OnGiveUp => None,

@@ -5,6 +5,7 @@
 pub mod aside;
 pub mod cgroup;
 pub mod clock;
+mod clone;
 pub mod end;
 pub mod input;
 pub mod keys;
@@ -15,6 +16,7 @@ pub mod link;
 pub mod lock;
 pub mod outlet;
 pub mod output;
+mod plan;
 pub mod private;
 pub mod process;
 mod readable;

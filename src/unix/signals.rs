@@ -19,9 +19,11 @@ use super::start::Start;
 use super::stop;
 use crate::engine::signal::Signal;
 
-/// Signals with a handler: what tells us to stop, and what happens to our children and to us as a job.
-const HANDLED: [libc::c_int; 6] =
-    [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGCHLD, libc::SIGCONT];
+/// Signals with a handler: what tells us to stop, where each one counts, however late we look.
+const HANDLED: [libc::c_int; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+
+/// What happens to our children, and to us as a job: however often it came, we look once.
+const LOOKED_AT: [libc::c_int; 2] = [libc::SIGCHLD, libc::SIGCONT];
 
 /// Signals that would end us, or are told to whoever asks, and are the command's; the real-time ones, too.
 const FOR_THE_COMMAND: [libc::c_int; 10] = [
@@ -54,7 +56,7 @@ pub struct Received {
 /// All signals to us.
 pub struct Signals {
     handled: SignalsInfo<WithRawSiginfo>,
-    for_the_command: Readable,
+    others: Readable,
 }
 
 impl Signals {
@@ -67,26 +69,25 @@ impl Signals {
         let is_heard = |number: &libc::c_int| {
             Signal::new(*number).is_some_and(|signal| !start.ignored(signal))
         };
-        // An inherited SIG_IGN for SIGCHLD is no wish of the caller's for us: it would lose exit statuses.
-        let heard =
-            HANDLED.into_iter().filter(|number| *number == libc::SIGCHLD || is_heard(number));
+        let heard = HANDLED.into_iter().filter(is_heard);
         let handled = SignalsInfo::with_exfiltrator(heard.clone(), WithRawSiginfo)?;
         if is_heard(&libc::SIGTSTP) {
             // SAFETY: the handler is async-signal-safe.
             unsafe { signal_hook_registry::register_sigaction(libc::SIGTSTP, stop::handle)? };
         }
         change_mask(libc::SIG_UNBLOCK, heard.chain([libc::SIGTSTP]));
-        let passed_on = FOR_THE_COMMAND.into_iter().chain(libc::SIGRTMIN()..=libc::SIGRTMAX());
+        let others = LOOKED_AT.into_iter().chain(FOR_THE_COMMAND);
         // Also those that were ignored, which are sorted out when one comes: to ask takes a system call for each.
-        let set = change_mask(libc::SIG_BLOCK, passed_on);
+        let others = others.chain(libc::SIGRTMIN()..=libc::SIGRTMAX());
+        let set = change_mask(libc::SIG_BLOCK, others);
         // SAFETY: the set is initialised; a new descriptor is ours alone.
-        let for_the_command = unsafe {
+        let others = unsafe {
             match libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
                 -1 => return Err(io::Error::last_os_error()),
                 fd => OwnedFd::from_raw_fd(fd),
             }
         };
-        Ok(Signals { handled, for_the_command: Readable::new(for_the_command)? })
+        Ok(Signals { handled, others: Readable::new(others)? })
     }
 
     /// Waits for the next one. May be cancelled and called again.
@@ -99,10 +100,10 @@ impl Signals {
             }
             loop {
                 let mut info = [0u8; size_of::<libc::signalfd_siginfo>()];
-                let read = ready!(self.for_the_command.poll_read(context, &mut info));
+                let read = ready!(self.others.poll_read(context, &mut info));
                 if read.is_ok_and(|length| length == info.len())
                     && let Some(received) = received(&info)
-                    && !Start::get().ignored(received.signal)
+                    && is_for_us(received.signal)
                 {
                     return Poll::Ready(received);
                 }
@@ -110,6 +111,11 @@ impl Signals {
         })
         .await
     }
+}
+
+/// What was ignored is nobody's. But that SIGCHLD was is no wish of the caller's for us: it would lose exit statuses.
+fn is_for_us(signal: Signal) -> bool {
+    signal == Signal::CHLD || !Start::get().ignored(signal)
 }
 
 fn received(info: &[u8; size_of::<libc::signalfd_siginfo>()]) -> Option<Received> {

@@ -1,31 +1,25 @@
 //! Starting a process: our own fork and exec.
 //!
 //! Not posix_spawn or vfork: a stop from the keyboard between vfork and exec leaves the parent in an uninterruptible
-//! sleep. What the command is given differs from what we were given only by its environment.
+//! sleep.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::mem::{MaybeUninit, size_of};
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::ptr;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 
+use super::clone::{Stack, clone};
+use super::plan::{ENTER_CGROUP, Failure, Plan};
 use super::readable::Readable;
-use super::signals::with_handlers;
-use super::start::{OURS_ALONE, Start, set_disposition};
 use super::stop;
 use crate::engine::event::SpawnErrorKind;
-use crate::engine::signal::Signal;
 use crate::error::reason;
-
-/// How often exec is tried while somebody writes to the file, and the pause between.
-const TEXT_BUSY_TRIES: u32 = 10;
-const TEXT_BUSY_PAUSE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 
 /// Where a new process stands among the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +32,20 @@ pub enum Group {
     Session,
 }
 
+/// Entries of an environment, usually `NAME=VALUE`.
+pub struct Entries {
+    /// Of our own, which lives as long as we do.
+    pub inherited: Vec<&'static CStr>,
+    /// What is added.
+    pub added: Vec<CString>,
+}
+
 /// A command's words and its whole environment, as C strings, and what else a new process is given.
 pub struct Program<'a> {
     /// The command and its arguments.
     pub words: &'a [CString],
-    /// Entries, usually `NAME=VALUE`.
-    pub environment: Vec<&'a CStr>,
+    /// Its environment.
+    pub environment: Entries,
     /// Its stdin, where it is not ours.
     pub stdin: Option<BorrowedFd<'a>>,
     /// Its stdout, where it is not ours.
@@ -58,6 +60,35 @@ pub struct Program<'a> {
 pub struct Starting {
     pid: Pid,
     failure: Readable,
+    /// What it said of a failure.
+    said: Option<Failure>,
+    /// What it uses until it has executed or ended: left to it where nobody waits for that.
+    lent: Lent,
+}
+
+/// What belongs to a new process, which may share our memory.
+#[derive(Clone, Copy)]
+struct Lent {
+    plan: *mut Plan,
+    stack: *mut MaybeUninit<Stack>,
+}
+
+impl Lent {
+    fn new(plan: Plan) -> Lent {
+        Lent { plan: Box::into_raw(Box::new(plan)), stack: Box::into_raw(Stack::new()) }
+    }
+
+    /// Makes it ours again.
+    ///
+    /// # Safety
+    /// Only once, and no process uses it.
+    unsafe fn take_back(self) -> Box<Plan> {
+        // SAFETY: both were boxes, as the caller promises.
+        unsafe {
+            drop(Box::from_raw(self.stack));
+            Box::from_raw(self.plan)
+        }
+    }
 }
 
 /// Why a program could not be started.
@@ -69,54 +100,38 @@ pub struct SpawnError {
     pub reason: String,
 }
 
-/// What the child says when it cannot go on: at which step, and the number of the error.
-type Failure = [i32; 2];
-
-/// The steps that can fail.
-const ENTER_CGROUP: i32 = 1;
-const EXECUTE: i32 = 2;
-
 impl Starting {
     /// Forks, and lets the new process execute the program.
     ///
     /// # Errors
     /// A lack of processes, memory or descriptors.
-    pub fn spawn(program: &Program<'_>, group: Group) -> io::Result<Starting> {
+    pub fn spawn(program: Program<'_>, group: Group) -> io::Result<Starting> {
         let (failure, report) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let failure = Readable::new(failure)?;
-        let raw = |fd: Option<BorrowedFd<'_>>| fd.map_or(-1, |fd| fd.as_raw_fd());
-        let plan = Plan {
-            words: pointers(program.words.iter().map(CString::as_c_str)),
-            environment: pointers(program.environment.iter().copied()),
-            group,
-            parent: rustix::process::getpid().as_raw_nonzero().get(),
-            report: report.as_raw_fd(),
-            standard: [raw(program.stdin), raw(program.stdout), raw(program.stderr)],
-            cgroup: raw(program.cgroup),
-        };
+        let lent = Lent::new(Plan::new(program, group, report.as_fd()));
         // Before the fork: a signal that came between would find a process that nobody knows.
         let mask = block_all_signals();
-        // SAFETY: the process has a single thread here, or others that hold no lock which the child takes: until
-        // exec the child calls only async-signal-safe functions.
-        let pid = unsafe { libc::fork() };
-        if pid == 0 {
-            // SAFETY: we are the child of a fork, and both arrays are null-terminated.
-            unsafe { plan.execute() }
-        }
-        let forked = if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(pid) };
-        if let (Ok(pid), Group::New) = (&forked, group) {
+        // SAFETY: what is lent stays until the process has executed or ended, and the plan is carried out as is asked of its code.
+        let cloned = unsafe { clone(Plan::carry_out, lent.plan, lent.stack) };
+        let raw = cloned.as_ref().map_or(0, |pid| pid.as_raw_nonzero().get());
+        if group == Group::New && raw > 0 {
             // The child does the same: whoever comes first, nobody finds it in our group. It fails after the exec.
             // SAFETY: plain numbers.
-            unsafe { libc::setpgid(*pid, *pid) };
+            unsafe { libc::setpgid(raw, raw) };
         }
-        let target = match group {
-            Group::Inherited => pid,
-            Group::New | Group::Session => -pid,
-        };
-        stop::set_target(if pid > 0 { target } else { 0 });
+        stop::set_target(match group {
+            Group::Inherited => raw,
+            Group::New | Group::Session => -raw,
+        });
         restore_signals(&mask);
-        let pid = Pid::from_raw(forked?).ok_or(io::ErrorKind::Other)?;
-        Ok(Starting { pid, failure })
+        match cloned {
+            Ok(pid) => Ok(Starting { pid, failure, said: None, lent }),
+            Err(error) => {
+                // SAFETY: there is no process.
+                drop(unsafe { lent.take_back() });
+                Err(error)
+            }
+        }
     }
 
     /// Its process id.
@@ -125,107 +140,30 @@ impl Starting {
         self.pid
     }
 
-    /// Waits until the program runs, or says why it does not; then its process is about to exit.
+    /// Waits until the program runs, or says why it does not; then its process has ended. May be cancelled and called again until it
+    /// has answered.
     ///
     /// # Errors
     /// Why it does not.
-    pub async fn executed(&self, program: &CStr) -> Result<(), SpawnError> {
-        let mut failure = [0u8; size_of::<Failure>()];
-        match self.failure.read(&mut failure).await {
-            // They are written at once or not at all.
-            Ok(8) => {
-                let [s0, s1, s2, s3, e0, e1, e2, e3] = failure;
-                let step = i32::from_ne_bytes([s0, s1, s2, s3]);
-                Err(SpawnError::of(step, i32::from_ne_bytes([e0, e1, e2, e3]), program))
-            }
-            // The pipe was closed by exec.
-            Ok(_) | Err(_) => Ok(()),
-        }
-    }
-}
-
-fn pointers<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*const libc::c_char> {
-    strings.map(CStr::as_ptr).chain([ptr::null()]).collect()
-}
-
-/// All that the child needs, ready before the fork: it must not allocate.
-struct Plan {
-    words: Vec<*const libc::c_char>,
-    environment: Vec<*const libc::c_char>,
-    group: Group,
-    parent: libc::pid_t,
-    report: libc::c_int,
-    /// What is to be descriptors 0 to 2, -1 for ours.
-    standard: [libc::c_int; 3],
-    cgroup: libc::c_int,
-}
-
-impl Plan {
-    /// The child's part: becomes the program, or reports the error and exits.
-    ///
-    /// # Safety
-    /// We are the child of a fork; `words` and `environment` are null-terminated.
-    unsafe fn execute(&self) -> ! {
-        // SAFETY: all functions are async-signal-safe; the arrays are as the caller promises.
-        unsafe {
-            match self.group {
-                Group::Inherited => {}
-                Group::New => drop(libc::setpgid(0, 0)),
-                Group::Session => drop(libc::setsid()),
-            }
-            // If we are killed outright, so is the command. The signal is lost if we died before.
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            if libc::getppid() != self.parent {
-                libc::raise(libc::SIGKILL);
-            }
-            if self.cgroup >= 0 && libc::write(self.cgroup, c"0".as_ptr().cast(), 1) != 1 {
-                self.fail(ENTER_CGROUP);
-            }
-            self.restore_what_we_were_given();
-            for _ in 0..TEXT_BUSY_TRIES {
-                // Searches PATH, and runs a file without `#!` by /bin/sh, as shells do.
-                let words = self.words.as_ptr();
-                libc::execvpe(*words, words, self.environment.as_ptr());
-                if *libc::__errno_location() != libc::ETXTBSY {
-                    break;
+    pub async fn executed(&mut self) -> Result<(), SpawnError> {
+        let mut said = [0; size_of::<Failure>()];
+        loop {
+            match self.failure.read(&mut said).await {
+                Ok(0) => break,
+                Ok(_) => {
+                    // It is written at once or not at all.
+                    let [s0, s1, s2, s3, e0, e1, e2, e3] = said;
+                    self.said = Some([[s0, s1, s2, s3], [e0, e1, e2, e3]].map(i32::from_ne_bytes));
                 }
-                libc::nanosleep(&TEXT_BUSY_PAUSE, ptr::null_mut());
-                *libc::__errno_location() = libc::ETXTBSY;
+                // The event loop shuts down. Nobody knows what the process does.
+                Err(_) => return Ok(()),
             }
-            self.fail(EXECUTE)
         }
-    }
-
-    /// Descriptors, dispositions and, last, the mask.
-    unsafe fn restore_what_we_were_given(&self) {
-        let start = Start::get();
-        // SAFETY: as in `execute`, whose part this is.
-        unsafe {
-            // A handler of ours would run in the child, too, where the signal is the command's to die of.
-            for number in OURS_ALONE.into_iter().chain(with_handlers()) {
-                let ignored = Signal::new(number).is_some_and(|signal| start.ignored(signal));
-                set_disposition(number, if ignored { libc::SIG_IGN } else { libc::SIG_DFL });
-            }
-            for (fd, closed) in (0..).zip(start.closed()) {
-                if closed {
-                    libc::close(fd);
-                }
-            }
-            for (number, fd) in (0..).zip(self.standard) {
-                if fd >= 0 {
-                    libc::dup2(fd, number);
-                }
-            }
-            libc::sigprocmask(libc::SIG_SETMASK, start.mask(), ptr::null_mut());
-        }
-    }
-
-    unsafe fn fail(&self, step: i32) -> ! {
-        // SAFETY: as in `execute`, whose part this is.
-        unsafe {
-            let failure: Failure = [step, *libc::__errno_location()];
-            libc::write(self.report, failure.as_ptr().cast(), size_of::<Failure>());
-            libc::_exit(127)
+        // SAFETY: the kernel closes the pipe after it has given the process memory of its own, or taken what it had.
+        let mut plan = unsafe { self.lent.take_back() };
+        match self.said {
+            Some([step, errno]) => Err(SpawnError::of(step, errno, plan.find())),
+            None => Ok(()),
         }
     }
 }
@@ -250,19 +188,19 @@ pub(super) fn restore_signals(mask: &libc::sigset_t) {
 }
 
 impl SpawnError {
-    fn of(step: i32, errno: i32, program: &CStr) -> SpawnError {
+    fn of(step: i32, errno: i32, file: Option<&Path>) -> SpawnError {
         if step == ENTER_CGROUP {
             let reason = reason(&io::Error::from_raw_os_error(errno));
             let reason = format!("cannot enter its cgroup: {reason}");
             return SpawnError { kind: SpawnErrorKind::NotExecutable, reason };
         }
         if errno == libc::ENOENT
-            && let Some(file) = find(program)
+            && let Some(file) = file
         {
             // The kernel says ENOENT for what the file needs as well.
             return SpawnError {
                 kind: SpawnErrorKind::NotExecutable,
-                reason: missing_interpreter(&file),
+                reason: missing_interpreter(file),
             };
         }
         SpawnError::from(io::Error::from_raw_os_error(errno))
@@ -280,23 +218,6 @@ impl From<io::Error> for SpawnError {
         };
         SpawnError { kind, reason: reason(&error) }
     }
-}
-
-/// The file that exec would have taken, if there is one.
-fn find(program: &CStr) -> Option<PathBuf> {
-    let name = Path::new(OsStr::from_bytes(program.to_bytes()));
-    if name.as_os_str().is_empty() {
-        return None;
-    }
-    if program.to_bytes().contains(&b'/') {
-        return name.exists().then(|| name.to_owned());
-    }
-    let path = super::start::environment()
-        .into_iter()
-        .find_map(|entry| entry.to_bytes().strip_prefix(b"PATH="))?;
-    std::env::split_paths(OsStr::from_bytes(path))
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
 }
 
 fn missing_interpreter(file: &Path) -> String {
