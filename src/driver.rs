@@ -290,8 +290,12 @@ impl Driver {
     async fn next_input(&mut self) -> Input {
         let now = self.clock.now();
         let remaining = self.run.wakeup().map(|(at, why)| remaining(now, at, why));
-        if let Some(remaining) = remaining {
-            self.alarm.set(remaining);
+        let is_due = remaining.is_some_and(|remaining| remaining.is_zero());
+        match remaining {
+            // Signals that have come are still looked at first.
+            Some(_) if is_due => tokio::task::yield_now().await,
+            Some(remaining) => self.alarm.set(remaining),
+            None => {}
         }
         loop {
             if let Some(place) = self.screen.place() {
@@ -336,6 +340,7 @@ impl Driver {
                     Request::Stop => Input::Stop,
                 },
                 () = stays_stopped(self.stopped.as_ref()) => self.stop_with_the_command(),
+                () = ready(()), if is_due => return Input::Tick,
                 () = self.alarm.rings(), if remaining.is_some() => return Input::Tick,
                 () = Stderr::catch_up() => {}
                 input = self.screen.next() => {
@@ -400,7 +405,7 @@ impl Driver {
     /// What a signal means for the run; one that is the command's is passed on.
     fn signalled(&mut self, received: Received) -> Option<Input> {
         self.trace_signal(received);
-        let Received { signal, by_kernel } = received;
+        let Received { signal, by_kernel, ended } = received;
         let shares_the_terminal = self.group == Group::Inherited && self.terminal.is_some();
         if STOP_SIGNALS.contains(&signal) {
             self.streams.outputs.hurry();
@@ -434,6 +439,8 @@ impl Driver {
         };
         // If a signal cannot be sent, the command is somebody else's, and not to be disturbed.
         match signal {
+            // Its own end is noticed elsewhere, and what it leaves is looked for then.
+            Signal::CHLD if ended == Some(child.pid()) => {}
             Signal::CHLD => {
                 self.tree.reap_orphans(Some(child.pid()));
                 if shares_the_terminal

@@ -39,7 +39,7 @@ impl Driver {
 
     /// A signal that has come.
     pub(super) fn trace_signal(&mut self, received: Received) {
-        let Received { signal, by_kernel } = received;
+        let Received { signal, by_kernel, .. } = received;
         let sender = if by_kernel { "the kernel" } else { "a process" };
         self.sinks.trace(|| format!("{signal} came from {sender}"));
     }

@@ -55,12 +55,18 @@ pub fn harmless_lines(text: &str) -> String {
 /// strings, where every character may be written as its number.
 #[must_use]
 pub fn harmless_json(json: &str) -> String {
+    let is_plain = |byte: u8| matches!(byte, b'\n' | b' '..=b'~');
     let mut shown = String::with_capacity(json.len());
-    for c in json.chars() {
-        if breaks_or_controls(c) && c != '\n' {
-            let _infallible = write!(shown, "\\u{:04x}", u32::from(c));
-        } else {
-            shown.push(c);
+    if json.bytes().all(is_plain) {
+        // It mostly is, and may be long.
+        shown.push_str(json);
+    } else {
+        for c in json.chars() {
+            if breaks_or_controls(c) && c != '\n' {
+                let _infallible = write!(shown, "\\u{:04x}", u32::from(c));
+            } else {
+                shown.push(c);
+            }
         }
     }
     for (marker, escaped) in [

@@ -11,6 +11,7 @@ use std::ptr;
 use std::task::{Poll, ready};
 
 use futures_core::Stream;
+use rustix::process::Pid;
 use signal_hook::iterator::exfiltrator::WithRawSiginfo;
 use signal_hook_tokio::SignalsInfo;
 
@@ -51,6 +52,8 @@ pub struct Received {
     pub signal: Signal,
     /// Whether the kernel sent it, as the terminal does for a key, and not a process.
     pub by_kernel: bool,
+    /// The child that has ended, where it tells of one: there may be others.
+    pub ended: Option<Pid>,
 }
 
 /// All signals to us.
@@ -96,7 +99,8 @@ impl Signals {
             if let Poll::Ready(Some(info)) = Pin::new(&mut self.handled).poll_next(context)
                 && let Some(signal) = Signal::new(info.si_signo)
             {
-                return Poll::Ready(Received { signal, by_kernel: info.si_code > 0 });
+                let by_kernel = info.si_code > 0;
+                return Poll::Ready(Received { signal, by_kernel, ended: None });
             }
             loop {
                 let mut info = [0u8; size_of::<libc::signalfd_siginfo>()];
@@ -123,8 +127,11 @@ fn received(info: &[u8; size_of::<libc::signalfd_siginfo>()]) -> Option<Received
     let info = unsafe { ptr::read_unaligned(info.as_ptr().cast::<libc::signalfd_siginfo>()) };
     let signal = Signal::new(i32::try_from(info.ssi_signo).ok()?)?;
     let by_kernel = info.ssi_code > 0;
+    let has_ended = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED].contains(&info.ssi_code);
+    let child = i32::try_from(info.ssi_pid).ok().filter(|_| signal == Signal::CHLD && has_ended);
+    let ended = child.and_then(Pid::from_raw);
     // Where the kernel counts our time, that of the command is not up.
-    (signal != Signal::XCPU || !by_kernel).then_some(Received { signal, by_kernel })
+    (signal != Signal::XCPU || !by_kernel).then_some(Received { signal, by_kernel, ended })
 }
 
 /// Blocks or unblocks signals; answers the set of them.
