@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use super::spool::Spool;
 use crate::unix::input::{
-    Kind, MOST_PAGES, PAGE, Pipe, Read, Source, kind, null, offset, set_offset,
+    BULK_PAGES, Kind, MOST_PAGES, PAGE, Pipe, Read, Source, kind, null, offset, set_offset,
 };
 
 /// What the user wants.
@@ -61,16 +61,17 @@ struct Feed {
     shown: usize,
     /// How many pages it may be shown at once: as long as it reads all of them at once.
     pages: usize,
-    /// So often only one is shown, whatever becomes of it.
+    /// So often no more are shown, whatever becomes of it.
     caution: u32,
     /// So often the next time, after more was too much.
     next_caution: u32,
 }
 
-/// How much of the spool is given at once.
-const BULK: usize = MOST_PAGES * PAGE;
+/// How much of the spool is given at once, and from how much on.
+const BULK: usize = BULK_PAGES * PAGE;
+const MUCH: u64 = (MOST_PAGES * PAGE) as u64;
 
-/// How often a command that has not read all at once is shown a single page: at first, and at most.
+/// How often a command that has not read all at once is shown no more than it reads: at first, and at most.
 const CAUTION: u32 = 64;
 const MOST_CAUTION: u32 = 4096;
 
@@ -184,7 +185,7 @@ enum Given {
 impl Feed {
     /// Gives as much of the spool as there is room for.
     fn poll_give(&mut self, context: &mut Context<'_>, spool: &Spool) -> Poll<Given> {
-        self.pipe.resize(MOST_PAGES);
+        self.pipe.widen();
         self.in_bulk = true;
         let given = match spool.file() {
             Some((file, _)) => self.pipe.poll_send(context, file, self.place, BULK),
@@ -209,9 +210,9 @@ impl Feed {
         }
     }
 
-    /// It has not, and reads less at once.
-    fn was_too_much(&mut self) {
-        self.pages = 1;
+    /// It has not, and reads only so much at once.
+    fn was_too_much(&mut self, read: usize) {
+        self.pages = (read / PAGE).checked_ilog2().map_or(1, |power| 1 << power);
         self.caution = self.next_caution;
         self.next_caution = (self.next_caution * 2).min(MOST_CAUTION);
     }
@@ -232,7 +233,7 @@ impl Replay {
                     self.feed = None;
                     break;
                 }
-                let is_much = rest >= BULK as u64 && feed.pipe.resize(MOST_PAGES);
+                let is_much = rest >= MUCH && feed.pipe.widen();
                 if is_much || (rest > 0 && self.has_ended) {
                     match ready!(feed.poll_give(context, &self.spool)) {
                         Given::Some => continue,
@@ -264,12 +265,12 @@ impl Replay {
                 }
                 Ok(Read::Part) => {
                     let shown = std::mem::take(&mut feed.shown);
-                    feed.was_too_much();
-                    let unread = match feed.pipe.take_back() {
-                        Ok(unread) => unread,
+                    let read = match feed.pipe.take_back() {
+                        Ok(unread) => shown.saturating_sub(unread),
                         Err(error) => return Poll::Ready(self.lose(error)),
                     };
-                    if let Some(error) = self.take(shown.saturating_sub(unread)) {
+                    feed.was_too_much(read);
+                    if let Some(error) = self.take(read) {
                         return Poll::Ready(error);
                     }
                     continue;

@@ -21,8 +21,11 @@ use super::start::Start;
 /// The least that a pipe holds.
 pub const PAGE: usize = 4096;
 
-/// How many pages a pipe between holds at most.
+/// How many pages of what is still in the source a pipe between holds at most.
 pub const MOST_PAGES: usize = 16;
+
+/// How many pages of what is kept it holds: as many as an unprivileged process may ask for.
+pub const BULK_PAGES: usize = 256;
 
 /// What a poll answers that a read would.
 const ANYTHING: PollFlags = PollFlags::IN.union(PollFlags::HUP).union(PollFlags::ERR);
@@ -102,15 +105,6 @@ pub fn holding(bytes: &[u8]) -> io::Result<OwnedFd> {
 pub struct Source {
     fd: Registered,
     kind: Kind,
-    between: Option<Between>,
-}
-
-/// A pipe for what is taken on its way to a file: whoever writes to our stdin has room again at once, and writes while it is copied.
-struct Between {
-    exit: OwnedFd,
-    entrance: OwnedFd,
-    /// So much is in it.
-    length: usize,
 }
 
 enum Registered {
@@ -132,7 +126,7 @@ impl Source {
             Ok(fd) => Registered::Waits(fd),
             Err(error) => Registered::Gives(error.into_parts().0),
         };
-        Ok(Source { fd, kind: kind(), between: None })
+        Ok(Source { fd, kind: kind() })
     }
 
     /// Whether what it gives can be shown to a command without being taken.
@@ -183,37 +177,18 @@ impl Source {
     ///
     /// # Errors
     /// Those of read(2).
-    pub fn take(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if let Some(between) = self.between.as_mut().filter(|between| between.length > 0) {
-            let taken = retry_on_intr(|| rustix::io::read(&between.exit, &mut *buffer))?;
-            between.length = between.length.saturating_sub(taken);
-            return Ok(taken);
-        }
-        self.read(buffer)
+    pub fn take(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(retry_on_intr(|| rustix::io::read(self.raw(), &mut *buffer))?)
     }
 
     /// The same, to a place in a file, without looking at them.
     ///
     /// # Errors
-    /// Those of splice(2); what was taken meanwhile is taken next.
-    pub fn take_to_file(
-        &mut self,
-        file: &File,
-        mut place: u64,
-        length: usize,
-    ) -> io::Result<usize> {
-        if self.between.is_none() {
-            let pipe = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK);
-            self.between = pipe.ok().map(|(exit, entrance)| Between { exit, entrance, length: 0 });
-        }
+    /// Those of splice(2).
+    pub fn take_to_file(&self, file: &File, mut place: u64, length: usize) -> io::Result<usize> {
         let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-        let Some(mut between) = self.between.take() else {
-            let splice = || splice(self.raw(), None, file, Some(&mut place), length, flags);
-            return Ok(retry_on_intr(splice)?);
-        };
-        let moved = between.move_to_file(self.raw(), file, &mut place, length);
-        self.between = Some(between);
-        moved
+        let splice = || splice(self.raw(), None, file, Some(&mut place), length, flags);
+        Ok(retry_on_intr(splice)?)
     }
 
     /// Reads once, as soon as there is something. 0 is the end.
@@ -227,7 +202,7 @@ impl Source {
     ) -> Poll<io::Result<usize>> {
         let source = match &self.fd {
             Registered::Waits(source) => source,
-            Registered::Gives(_) => return Poll::Ready(self.read(buffer)),
+            Registered::Gives(_) => return Poll::Ready(self.take(buffer)),
         };
         loop {
             let mut ready = ready!(source.poll_read_ready(context))?;
@@ -249,36 +224,11 @@ impl Source {
         }
     }
 
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(retry_on_intr(|| rustix::io::read(self.raw(), &mut *buffer))?)
-    }
-
     fn raw(&self) -> BorrowedFd<'_> {
         match &self.fd {
             Registered::Waits(fd) => fd.get_ref().as_fd(),
             Registered::Gives(fd) => fd.as_fd(),
         }
-    }
-}
-
-impl Between {
-    fn move_to_file(
-        &mut self,
-        source: BorrowedFd<'_>,
-        file: &File,
-        place: &mut u64,
-        length: usize,
-    ) -> io::Result<usize> {
-        let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-        if self.length == 0 {
-            let splice = || splice(source, None, &self.entrance, None, length, flags);
-            self.length = retry_on_intr(splice)?;
-        }
-        let length = self.length.min(length);
-        let splice = || splice(&self.exit, None, file, Some(&mut *place), length, flags);
-        let moved = retry_on_intr(splice)?;
-        self.length = self.length.saturating_sub(moved);
-        Ok(moved)
     }
 }
 
@@ -365,6 +315,11 @@ impl Pipe {
         self.pages == pages
     }
 
+    /// Lets it hold many pages, so that whoever reads them seldom waits for us. Answers whether it does.
+    pub fn widen(&mut self) -> bool {
+        self.pages > MOST_PAGES || self.resize(BULK_PAGES) || self.resize(MOST_PAGES)
+    }
+
     /// An end to read from, only for a while: whoever writes is to find out when the command has none any more.
     fn reader(&self) -> io::Result<OwnedFd> {
         let path = format!("/proc/self/fd/{}", self.ours.get_ref().as_raw_fd());
@@ -381,7 +336,7 @@ impl Pipe {
         self.spare = None;
         let reader = self.reader()?;
         // All of it in one call, in which nobody else reads: else the command could miss what is in the middle.
-        let mut buffer = vec![0; MOST_PAGES * PAGE];
+        let mut buffer = vec![0; self.pages * PAGE];
         let taken = match retry_on_intr(|| rustix::io::read(&reader, &mut buffer[..])) {
             Err(Errno::AGAIN) => 0,
             read => read?,
