@@ -70,7 +70,7 @@ pub fn drive(
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(fail)?;
     // Made here and not in the future, of which it would be the largest part, and moved with it.
-    let _context = runtime.enter();
+    let context = runtime.enter();
     let terminal = Terminal::controlling();
     let group = match (command.process_group, &terminal) {
         (ProcessGroup::Auto, Some(_)) | (ProcessGroup::Inherit, _) => Group::Inherited,
@@ -110,8 +110,9 @@ pub fn drive(
     };
     driver.trace_place();
     let exit = runtime.block_on(driver.drive());
-    // The handlers end with the process: to take them away one by one costs more than to set them up.
-    std::mem::forget(driver.signals);
+    // They end with the process: to take handlers away one by one costs more than to set them up, and nobody waits for events any more.
+    std::mem::forget((driver.signals, driver.alarm, context));
+    std::mem::forget(runtime);
     Ok(exit)
 }
 
