@@ -65,12 +65,12 @@ impl Plan {
         let environment = inherited.iter().copied().chain(added.iter().map(CString::as_c_str));
         let text =
             program.words.iter().map(CString::as_bytes_with_nul).collect::<Vec<_>>().concat();
-        let ends = program.words.iter().scan(0, |end, word| {
+        let begins = program.words.iter().scan(0, |end, word| {
             let begin = *end;
             *end += word.as_bytes_with_nul().len();
             Some(begin)
         });
-        let words = ends.map(|begin| text.as_ptr().wrapping_add(begin).cast());
+        let words = begins.map(|begin| text.as_ptr().wrapping_add(begin).cast());
         Plan {
             words: [SHELL.as_ptr()].into_iter().chain(words).chain([ptr::null()]).collect(),
             environment: environment.map(CStr::as_ptr).chain([ptr::null()]).collect(),
