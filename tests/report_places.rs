@@ -246,9 +246,11 @@ fn two_formats_in_one_file_are_a_usage_error() {
         );
         assert_eq!(ran.stderr, message);
     }
-    // What takes text of several is no such file.
-    let script = "mkfifo f; cat f >read & $R -q -n0 --history never --report json:f --report markdown:f --report json:/dev/null \
-                  --report html:/dev/null --report json:- --report markdown:- sh -c 'exit 3'; s=$?; wait; (exit $s)";
+    // What takes text of several is no such file. Nobody waits for a reader, so that there is one before.
+    let script = "mkfifo f; cat f >read & exec 8>f; \
+                  $R -q -n0 --history never --report json:f --report markdown:f --report json:/dev/null \
+                  --report html:/dev/null --report json:- --report markdown:- sh -c 'exit 3' 8>&-; \
+                  s=$?; exec 8>&-; wait; (exit $s)";
     let (ran, text) = Test::shell(script).run_with(|folder| read(folder.join("read")));
     assert_eq!((ran.code(), ran.stderr.as_str()), (Some(3), ""));
     assert!(text.contains("retryrun.history/1") && text.contains("### "), "{text}");
