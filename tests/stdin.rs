@@ -2,13 +2,16 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use retryrun::engine::event::Outcome;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Signal;
 
 use crate::session::Session;
-use crate::test::{RETRYRUN, Test, path};
+use crate::test::{RETRYRUN, Test, path, wait_until};
 
 /// What bash prints for a script in which `retryrun` is the program under test.
 fn bash(script: &str) -> String {
@@ -204,4 +207,96 @@ fn what_is_left_is_exact_however_much_is_read_at_once() {
         assert_eq!([one, two, three], [all; 3], "{reader}");
         assert_eq!(rest, behind, "{reader}");
     }
+}
+
+/// Bytes of which no two pages are the same.
+fn many_bytes(count: u32) -> Vec<u8> {
+    (0..count / 4).flat_map(u32::to_be_bytes).collect()
+}
+
+/// Copies all of its stdin to a file for each attempt, the first of which fails.
+const COPY: [&str; 5] =
+    ["-n1", "-d0", "sh", "-c", "cat >got.$RETRYRUN_ATTEMPT; [ $RETRYRUN_ATTEMPT = 2 ]"];
+
+/// What both attempts have copied of what is written to the other end of their stdin.
+fn copied(stdin: impl Into<Stdio>, write: impl FnOnce() + Send + 'static) -> [Vec<u8>; 2] {
+    let test = Test::new(COPY).with(|command| {
+        command.stdin(stdin);
+    });
+    let writer = std::thread::spawn(write);
+    let (ran, copies) = test.run_with(|folder| {
+        ["got.1", "got.2"].map(|name| std::fs::read(folder.join(name)).expect("a copy"))
+    });
+    writer.join().expect("all was written");
+    assert_eq!(ran.code(), Some(0), "{}", ran.stderr);
+    copies
+}
+
+#[test]
+fn of_much_that_a_socket_gives_nothing_is_lost() {
+    let (mut ours, theirs) = UnixStream::pair().expect("a pair");
+    let bytes = many_bytes(20_000_000);
+    let sent = bytes.clone();
+    let copies = copied(OwnedFd::from(theirs), move || {
+        ours.write_all(&sent).expect("it is read");
+    });
+    assert!(copies.iter().all(|copy| *copy == bytes), "{:?}", copies.map(|copy| copy.len()));
+}
+
+#[test]
+fn packets_of_a_pipe_come_in_order() {
+    let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::DIRECT).expect("a pipe");
+    let bytes = many_bytes(20_000_000);
+    let sent = bytes.clone();
+    let copies = copied(theirs, move || {
+        for packet in sent.chunks(4096) {
+            assert_eq!(rustix::io::write(&ours, packet), Ok(packet.len()));
+        }
+    });
+    assert!(copies.iter().all(|copy| *copy == bytes), "{:?}", copies.map(|copy| copy.len()));
+}
+
+#[test]
+fn what_somebody_else_has_read_meanwhile_is_not_waited_for() {
+    let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
+    let other = theirs.try_clone().expect("a descriptor");
+    let text = b"what two want to read\n";
+    assert_eq!(rustix::io::write(&ours, text), Ok(text.len()));
+    // It is shown to the command before.
+    let wait =
+        "until read -t 0; do sleep 0.01; done; touch up; until [ -e go ]; do sleep 0.01; done";
+    let test = Test::bash(&["-n1"], &format!("{wait}; cat")).with(|command| {
+        command.stdin(theirs);
+    });
+    let (up, go) = (test.path("up"), test.path("go"));
+    let mut running = test.start();
+    wait_until("it is shown", || up.exists());
+    let mut taken = [0; 64];
+    assert_eq!(rustix::io::read(&other, &mut taken), Ok(text.len()));
+    std::fs::write(go, "").expect("a file");
+    assert_eq!(running.stdout_line().as_bytes(), text);
+    running.signal(Signal::TERM);
+    let ran = running.finish();
+    assert_eq!(ran.signal(), Some(libc::SIGTERM), "{}", ran.stderr);
+    drop(ours);
+}
+
+#[test]
+fn what_an_attempt_leaves_behind_does_not_read_what_is_left_for_the_next() {
+    let script = "printf 'a\nb\n' | { retryrun -n1 --leftovers keep bash -c \
+                  '{ until [ -e go ]; do sleep 0.01; done; cat >left; touch done; } <&0 & sleep 0.2'; \
+                  cat; touch go; until [ -e done ]; do sleep 0.01; done; wc -c <left; }";
+    assert_eq!(bash(script), "a\nb\n0\n");
+}
+
+#[test]
+fn a_stdin_that_is_only_written_to_is_the_commands() {
+    let script = "cat <&0; echo $?";
+    let (_reader, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
+    let ran = Test::bash(&["-n1"], script)
+        .with(|command| {
+            command.stdin(writer);
+        })
+        .run();
+    assert_eq!((ran.code(), ran.stdout.as_str()), (Some(0), "1\n"), "{}", ran.stderr);
 }

@@ -1,7 +1,7 @@
 //! Bad weather: too few processes, descriptors or bytes, closed and full outputs, programs that cannot be executed.
 
 use std::fs::{self, File, Permissions};
-use std::io::Error;
+use std::io::{Error, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -279,6 +279,28 @@ fn what_old_kernels_lack_is_not_missed() {
         let ran = running.finish();
         assert_eq!((ran.signal(), deaf.lives()), (Some(libc::SIGTERM), false), "{}", ran.stderr);
     }
+}
+
+#[test]
+fn input_that_may_not_be_shown_is_not_lost() {
+    let (theirs, ours) = std::io::pipe().expect("a pipe");
+    (&ours).write_all(b"hello\n").expect("there is room");
+    drop(ours);
+    let test = Test::new(["-n1", "-d0", "-q", "sh", "-c", "cat; exit 3"]).with(|command| {
+        command.stdin(theirs);
+    });
+    let ran = without(test, &[libc::SYS_tee]).run();
+    assert_eq!((ran.code(), ran.stdout.as_str()), (Some(3), "hello\nhello\n"));
+}
+
+#[test]
+fn the_memory_of_an_attempt_is_not_ours() {
+    // A line of which nothing is kept, since it is longer than what is; but it was, for a while.
+    let script = "[ $RETRYRUN_ATTEMPT = 2 ] && exec true; head -c 120000000 /dev/zero >&2; exit 3";
+    let ran = Test::bash(&["-n1", "-d0", "--history=always", "--tail=100MB"], script).run();
+    let [_, second] = &ran.history().attempts[..] else { panic!("two attempts") };
+    let memory = second.max_rss.expect("it is known");
+    assert!((100_000..50_000_000).contains(&memory), "{memory} bytes");
 }
 
 #[test]

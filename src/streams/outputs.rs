@@ -8,6 +8,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::task::yield_now;
+
 use super::logs::{Content, Log, Logs};
 use super::relay::{Readers, Relay, Sink, Step, stream_of};
 use super::spool::Spool;
@@ -354,6 +356,8 @@ impl Outputs {
         let mut place = 0;
         if let Some((file, end)) = self.held.file().filter(|_| outlet.can_be_moved_to()) {
             while place < end {
+                // A reader who takes all at once is no reason to hear nobody else.
+                yield_now().await;
                 let most = usize::try_from(end - place).unwrap_or(MOVED).min(MOVED);
                 match poll_fn(|context| outlet.poll_send(context, file, place, most)).await {
                     Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
@@ -365,6 +369,7 @@ impl Outputs {
         }
         let mut buffer = vec![0; CHUNK];
         while place < self.held.len() {
+            yield_now().await;
             let length = self.held.read_at(place, &mut buffer)?;
             let mut rest = buffer
                 .get(..length)

@@ -280,17 +280,25 @@ impl Replay {
                 match self.spool.read_at(feed.place, &mut buffer) {
                     Ok(length) => {
                         let bytes = buffer.get(..length).unwrap_or_default();
-                        feed.pipe.poll_write(context, bytes).map_ok(|written| {
+                        ready!(feed.pipe.poll_write(context, bytes)).map(|written| {
                             feed.place += written as u64;
                         })
                     }
                     Err(error) => return Poll::Ready(self.lose(error)),
                 }
             } else if self.source.can_be_shown() {
-                self.source.poll_show(context, &mut feed.pipe, feed.pages).map_ok(|length| {
-                    feed.shown = length;
-                    self.has_ended = length == 0;
-                })
+                match ready!(self.source.poll_show(context, &mut feed.pipe, feed.pages)) {
+                    Ok(length) => {
+                        feed.shown = length;
+                        self.has_ended = length == 0;
+                        Ok(())
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(error),
+                    Err(_refused) => {
+                        self.source.cannot_be_shown();
+                        continue;
+                    }
+                }
             } else {
                 match ready!(self.source.poll_read(context, &mut buffer)) {
                     Ok(0) | Err(_) => {
@@ -299,17 +307,17 @@ impl Replay {
                     }
                     Ok(length) => {
                         let bytes = buffer.get(..length).unwrap_or_default();
-                        // The pipe is empty and holds a page: it takes all of them, or nobody reads.
-                        let _taken = feed.pipe.poll_write(context, bytes);
+                        // First kept: what nobody reads is for the next attempt.
+                        let written = feed.pipe.write_page(bytes);
                         feed.place += length as u64;
-                        match self.keep(bytes) {
-                            Some(error) => return Poll::Ready(error),
-                            None => continue,
+                        if let Some(error) = self.keep(bytes) {
+                            return Poll::Ready(error);
                         }
+                        written
                     }
                 }
             };
-            if let Err(_nobody_reads) = ready!(fed) {
+            if let Err(_nobody_reads) = fed {
                 return self.end().map_or(Poll::Pending, Poll::Ready);
             }
         }
@@ -318,8 +326,13 @@ impl Replay {
 
     /// The attempt reads no more: what it was shown and did read is taken from the source.
     fn end(&mut self) -> Option<io::Error> {
-        let feed = self.feed.take()?;
-        let read = feed.shown.saturating_sub(feed.pipe.unread());
+        let mut feed = self.feed.take()?;
+        if feed.shown == 0 {
+            return None;
+        }
+        // Nor can what the attempt leaves behind read what is still in the source.
+        let unread = feed.pipe.take_back().unwrap_or_else(|_lacking| feed.pipe.unread());
+        let read = feed.shown.saturating_sub(unread);
         if read > 0 { self.take(read) } else { None }
     }
 

@@ -2,15 +2,25 @@
 //!
 //! Of what a fork costs most is the copy of the map of our memory, and a fault at each page that one of us writes afterwards.
 //! posix_spawn and vfork copy nothing, but let the parent sleep until the child executes; here both go on.
+//!
+//! There is a price: exec counts the most memory that we ever had as used by the new process, too. Once we have had more than a run
+//! needs, it has a copy.
 
 use std::ffi::{c_char, c_int};
 use std::io;
 use std::mem::MaybeUninit;
+use std::sync::OnceLock;
 
 use rustix::process::Pid;
 
-/// As much as the C library's posix_spawn takes for its child.
+/// As much as the C library's posix_spawn takes for its child, and no more guarded than there.
 const STACK_SIZE: usize = 32 * 1024;
+
+/// How much more memory we may have had than when we made the first process, in KiB.
+const MOST_GROWTH: libc::c_long = 2048;
+
+/// The first Linux on which a signal that dumps core ends only the process that it is sent to, and not all that share its memory.
+const FIRST_VERSION: (u32, u32) = (5, 16);
 
 /// The stack of a process that shares our memory.
 #[repr(align(16))]
@@ -19,7 +29,7 @@ pub(super) struct Stack {
 }
 
 impl Stack {
-    /// One of which no page is touched.
+    /// Room for one, of which nothing is written.
     pub(super) fn new() -> Box<MaybeUninit<Stack>> {
         Box::new_uninit()
     }
@@ -39,17 +49,42 @@ pub(super) unsafe fn clone<T>(
     given: *mut T,
     stack: *mut MaybeUninit<Stack>,
 ) -> io::Result<Pid> {
-    // SAFETY: as the caller promises.
-    if let Some(pid) = unsafe { sharing::clone(code, given, stack) } {
-        return Ok(pid);
+    static AT_FIRST: OnceLock<libc::c_long> = OnceLock::new();
+    let memory = most_memory();
+    if memory - AT_FIRST.get_or_init(|| memory) <= MOST_GROWTH && version() >= FIRST_VERSION {
+        // SAFETY: as the caller promises.
+        if let Some(pid) = unsafe { sharing::clone(code, given, stack) } {
+            return Ok(pid);
+        }
     }
-    // The kernel is older than clone3 (5.3), or a filter of system calls refuses it; or it says now what is lacking.
+    // Also where a filter of system calls refuses the other; if something is lacking, this says what.
     // SAFETY: as the caller promises.
     match unsafe { libc::fork() } {
         // SAFETY: as the caller promises.
         0 => unsafe { code(given) },
         pid => Pid::from_raw(pid.max(0)).ok_or_else(io::Error::last_os_error),
     }
+}
+
+/// The most memory that we had at any time, in KiB.
+fn most_memory() -> libc::c_long {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the place is of the right type, and zeros are a valid value of it.
+    unsafe {
+        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+        usage.assume_init().ru_maxrss
+    }
+}
+
+fn version() -> (u32, u32) {
+    version_of(rustix::system::uname().release().to_bytes())
+}
+
+/// The version of a release such as `6.1.0-13-amd64`; zeros where it has none that we know.
+fn version_of(release: &[u8]) -> (u32, u32) {
+    let mut numbers = release.split(|byte| !byte.is_ascii_digit());
+    let mut number = || str::from_utf8(numbers.next()?).ok()?.parse().ok();
+    (number().unwrap_or(0), number().unwrap_or(0))
 }
 
 pub(super) use sharing::execute;
@@ -152,5 +187,25 @@ mod sharing {
             libc::execve(file, words, environment);
             *libc::__errno_location()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_by_their_numbers() {
+        for (release, version) in [
+            ("6.1.0-13-amd64", (6, 1)),
+            ("5.16", (5, 16)),
+            ("5.4.0-150-generic", (5, 4)),
+            ("7-rc1", (7, 0)),
+            ("", (0, 0)),
+            ("unknown", (0, 0)),
+        ] {
+            assert_eq!(version_of(release.as_bytes()), version, "{release}");
+        }
+        assert!(version_of(b"5.4.0") < FIRST_VERSION && version_of(b"5.16.0") >= FIRST_VERSION);
     }
 }

@@ -1,7 +1,7 @@
 //! Stdin as we were given it, and the pipe through which a command reads it where it is replayed.
 
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, IoSliceMut, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
@@ -10,7 +10,7 @@ use rustix::fs::{
     FileType, MemfdFlags, Mode, OFlags, SeekFrom, fcntl_getfl, fcntl_setfl, fstat, memfd_create,
     open, seek, sendfile, tell,
 };
-use rustix::io::{Errno, ioctl_fionread, retry_on_intr};
+use rustix::io::{Errno, ReadWriteFlags, ioctl_fionread, preadv2, retry_on_intr};
 use rustix::net::{RecvFlags, recv};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice, tee};
 use rustix::termios::isatty;
@@ -33,7 +33,7 @@ const ANYTHING: PollFlags = PollFlags::IN.union(PollFlags::HUP).union(PollFlags:
 /// What stdin is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Nothing: it was closed when we started.
+    /// Nothing: it was closed when we started, or is only written to.
     Closed,
     /// A terminal.
     Terminal,
@@ -55,7 +55,8 @@ fn stdin() -> BorrowedFd<'static> {
 #[must_use]
 pub fn kind() -> Kind {
     let [is_closed, ..] = Start::get().closed();
-    if is_closed {
+    let is_read = |flags: OFlags| flags & OFlags::ACCMODE != OFlags::WRONLY;
+    if is_closed || !fcntl_getfl(stdin()).is_ok_and(is_read) {
         return Kind::Closed;
     }
     match fstat(stdin()).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
@@ -90,6 +91,11 @@ pub fn null() -> io::Result<OwnedFd> {
     Ok(open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
+/// What takes everything.
+fn nowhere() -> io::Result<OwnedFd> {
+    Ok(open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
 /// An input that holds these bytes, from its start.
 ///
 /// # Errors
@@ -105,6 +111,7 @@ pub fn holding(bytes: &[u8]) -> io::Result<OwnedFd> {
 pub struct Source {
     fd: Registered,
     kind: Kind,
+    can_be_shown: bool,
 }
 
 enum Registered {
@@ -126,13 +133,19 @@ impl Source {
             Ok(fd) => Registered::Waits(fd),
             Err(error) => Registered::Gives(error.into_parts().0),
         };
-        Ok(Source { fd, kind: kind() })
+        let kind = kind();
+        Ok(Source { fd, kind, can_be_shown: kind == Kind::Pipe })
     }
 
     /// Whether what it gives can be shown to a command without being taken.
     #[must_use]
     pub fn can_be_shown(&self) -> bool {
-        self.kind == Kind::Pipe
+        self.can_be_shown
+    }
+
+    /// What it gives has to be taken first: the kernel does not show it.
+    pub fn cannot_be_shown(&mut self) {
+        self.can_be_shown = false;
     }
 
     /// Shows the next bytes, so many pages at most, to the reader of an empty pipe, and leaves them where they are. 0 is the end.
@@ -149,23 +162,22 @@ impl Source {
             return Poll::Ready(Err(Errno::INVAL.into()));
         };
         loop {
-            ready!(pipe.ours.poll_write_ready(context))?.retain_ready();
             let mut data = ready!(source.poll_read_ready(context))?;
             // As many pages as there are for sure: only a pipe that is full tells when it is read.
             let pages = (unread(source.get_ref()) / PAGE).clamp(1, most.max(1));
             pipe.resize(1 << pages.ilog2());
             let length = pipe.pages * PAGE;
+            // Asked before: what was shown would be shown again if this were not yet known.
+            let mut room = ready!(pipe.ours.poll_write_ready(context))?;
             match tee(source.get_ref(), pipe.ours.get_ref(), length, SpliceFlags::NONBLOCK) {
                 Ok(shown) => {
                     if shown > 0 && (pipe.pages == 1 || pipe.is_full()) {
                         // Nobody told the event loop, which knows only of our writes.
-                        ready!(pipe.ours.poll_write_ready(context))?.clear_ready();
+                        room.clear_ready();
                     }
                     return Poll::Ready(Ok(shown));
                 }
-                Err(Errno::AGAIN) if pipe.unread() > 0 => {
-                    ready!(pipe.ours.poll_write_ready(context))?.clear_ready();
-                }
+                Err(Errno::AGAIN) if pipe.unread() > 0 => room.clear_ready(),
                 Err(Errno::AGAIN) => data.clear_ready(),
                 Err(Errno::INTR) => {}
                 Err(error) => return Poll::Ready(Err(error.into())),
@@ -173,12 +185,23 @@ impl Source {
         }
     }
 
-    /// Takes bytes that were shown.
+    /// Takes bytes that were shown. Where somebody else has taken them, there may be none.
     ///
     /// # Errors
-    /// Those of read(2).
+    /// Those of read(2), also WouldBlock.
     pub fn take(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(retry_on_intr(|| rustix::io::read(self.raw(), &mut *buffer))?)
+        // For a pipe no place is meant.
+        const HERE: u64 = u64::MAX;
+        let flags = ReadWriteFlags::NOWAIT;
+        let read = || preadv2(self.raw(), &mut [IoSliceMut::new(buffer)], HERE, flags);
+        match retry_on_intr(read) {
+            // Linux before 6.4 knows it only of files.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) if !is_ready(&self.raw(), ANYTHING) => {
+                Err(Errno::AGAIN.into())
+            }
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.read(buffer),
+            read => Ok(read?),
+        }
     }
 
     /// The same, to a place in a file, without looking at them.
@@ -202,7 +225,7 @@ impl Source {
     ) -> Poll<io::Result<usize>> {
         let source = match &self.fd {
             Registered::Waits(source) => source,
-            Registered::Gives(_) => return Poll::Ready(self.take(buffer)),
+            Registered::Gives(_) => return Poll::Ready(self.read(buffer)),
         };
         loop {
             let mut ready = ready!(source.poll_read_ready(context))?;
@@ -224,6 +247,10 @@ impl Source {
         }
     }
 
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(retry_on_intr(|| rustix::io::read(self.raw(), &mut *buffer))?)
+    }
+
     fn raw(&self) -> BorrowedFd<'_> {
         match &self.fd {
             Registered::Waits(fd) => fd.get_ref().as_fd(),
@@ -233,7 +260,7 @@ impl Source {
 }
 
 /// Whether something is true of a descriptor now.
-fn is_ready(fd: &OwnedFd, what: PollFlags) -> bool {
+fn is_ready(fd: &impl AsFd, what: PollFlags) -> bool {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     let mut fds = [PollFd::new(fd, what)];
     matches!(poll(&mut fds, Some(&now)), Ok(1..))
@@ -253,8 +280,16 @@ pub struct Pipe {
     ours: AsyncFd<OwnedFd>,
     theirs: Option<OwnedFd>,
     pages: usize,
-    /// A descriptor that is kept free for taking back, where that is possible.
-    spare: Option<OwnedFd>,
+    /// What taking back needs, where that is possible.
+    spare: Option<Spare>,
+}
+
+/// Descriptors for taking back.
+struct Spare {
+    /// Where it goes.
+    nowhere: OwnedFd,
+    /// One that is kept free.
+    _free: OwnedFd,
 }
 
 /// What became of what was in a pipe.
@@ -305,7 +340,10 @@ impl Pipe {
     /// whether it does.
     pub fn resize(&mut self, pages: usize) -> bool {
         if pages > 1 && self.spare.is_none() {
-            self.spare = self.reader().and_then(|_closed| null()).ok();
+            self.spare = self
+                .reader()
+                .and_then(|reader| Ok(Spare { nowhere: nowhere()?, _free: reader }))
+                .ok();
         }
         let possible = if self.spare.is_some() { pages } else { 1 };
         let size = possible * PAGE;
@@ -330,16 +368,20 @@ impl Pipe {
     /// Takes back what was not read; answers how much that is. It holds one page from then on.
     ///
     /// # Errors
-    /// It cannot be read, though it could before.
+    /// It cannot be read, though it could before; or descriptors are lacking, and it holds one page.
     pub fn take_back(&mut self) -> io::Result<usize> {
-        // Frees the descriptor that is needed.
-        self.spare = None;
+        let nowhere = match self.spare.take() {
+            Some(Spare { nowhere, .. }) => nowhere,
+            None => nowhere()?,
+        };
         let reader = self.reader()?;
-        // All of it in one call, in which nobody else reads: else the command could miss what is in the middle.
-        let mut buffer = vec![0; self.pages * PAGE];
-        let taken = match retry_on_intr(|| rustix::io::read(&reader, &mut buffer[..])) {
+        // All of it in one call, in which nobody else reads: else the command could miss what is in the middle. A read would end
+        // where a packet does, if whoever made our stdin has asked for that.
+        let length = self.pages * PAGE;
+        let splice = || splice(&reader, None, &nowhere, None, length, SpliceFlags::NONBLOCK);
+        let taken = match retry_on_intr(splice) {
             Err(Errno::AGAIN) => 0,
-            read => read?,
+            taken => taken?,
         };
         drop(reader);
         self.resize(1);
@@ -387,6 +429,15 @@ impl Pipe {
         }
     }
 
+    /// Writes a page or less to one that is empty, which takes it whole.
+    ///
+    /// # Errors
+    /// Those of write(2).
+    pub fn write_page(&self, bytes: &[u8]) -> io::Result<()> {
+        retry_on_intr(|| rustix::io::write(self.ours.get_ref(), bytes))?;
+        Ok(())
+    }
+
     /// Writes once, as soon as there is room.
     ///
     /// # Errors
@@ -399,5 +450,62 @@ impl Pipe {
                 Err(_would_block) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_shown_is_shown_once_however_long_the_event_loop_has_no_turn() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+        let shown = runtime.expect("a runtime").block_on(async {
+            let (from, mut to) = io::pipe().expect("a pipe");
+            // SAFETY: as for a source.
+            let fd =
+                unsafe { AsyncFd::register(OwnedFd::from(from)) }.expect("it can be waited for");
+            let source = Source { fd: Registered::Waits(fd), kind: Kind::Pipe, can_be_shown: true };
+            let mut pipe = Pipe::open().expect("a pipe");
+            let mut command = File::from(pipe.reader().expect("an end"));
+            let mut shown = Vec::new();
+            let mut next = 0u32;
+            poll_fn(|context| {
+                while next < 1000 {
+                    to.write_all(&next.to_be_bytes()).expect("there is room");
+                    let result = source.poll_show(context, &mut pipe, 1);
+                    // The command reads at once what there is.
+                    let mut read = [0; PAGE];
+                    let length = command.read(&mut read).unwrap_or(0);
+                    shown.extend_from_slice(&read[..length]);
+                    next += 1;
+                    match result {
+                        Poll::Ready(length) => {
+                            let length = length.expect("it is shown");
+                            let taken = source.take(&mut read[..length]).expect("it was shown");
+                            assert_eq!(taken, length);
+                        }
+                        Poll::Pending => {
+                            context.waker().wake_by_ref();
+                            return Poll::Pending;
+                        }
+                    }
+                }
+                Poll::Ready(())
+            })
+            .await;
+            drop(to);
+            let mut rest = Vec::new();
+            let mut buffer = [0; PAGE];
+            while let Ok(length @ 1..) = source.take(&mut buffer) {
+                rest.extend_from_slice(&buffer[..length]);
+            }
+            [shown, rest].concat()
+        });
+        let expected: Vec<u8> = (0..1000u32).flat_map(u32::to_be_bytes).collect();
+        assert!(shown == expected, "{} bytes of {}", shown.len(), expected.len());
     }
 }

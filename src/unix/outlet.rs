@@ -4,10 +4,11 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::future::pending;
+use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -18,7 +19,8 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, open, sendfile};
 use rustix::io::{Errno, ioctl_fionread, retry_on_intr};
 use rustix::net::{SendFlags, send};
 use rustix::pipe::{SpliceFlags, splice};
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+use tokio::task::unconstrained;
 
 use super::clock::reading;
 use super::line;
@@ -186,12 +188,21 @@ impl Outlet {
             Registered::Waits(writer) => writer,
         };
         loop {
-            let mut ready = ready!(writer.poll_write_ready(context))?;
-            if let Ok(written) = ready.try_io(|writer| writer.get_ref().try_write(bytes)) {
+            let mut room = ready!(poll_room(writer, context))?;
+            if let Ok(written) = room.try_io(|writer| writer.get_ref().try_write(bytes)) {
                 return Poll::Ready(written);
             }
         }
     }
+}
+
+/// Waits for room. That it is another's turn, since we were busy for long, does not count: no room means that the reader is stalled.
+fn poll_room<'a>(
+    writer: &'a AsyncFd<Writer>,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<AsyncFdReadyGuard<'a, Writer>>> {
+    let room = unconstrained(poll_fn(|context| writer.poll_write_ready(context)));
+    pin!(room).poll(context)
 }
 
 /// What became of bytes that were to be moved without being looked at.
@@ -266,7 +277,7 @@ impl Outlet {
                     let Registered::Waits(writer) = &self.0 else {
                         return Poll::Ready(Err(Errno::INVAL.into()));
                     };
-                    match writer.poll_write_ready(context) {
+                    match poll_room(writer, context) {
                         Poll::Ready(room) => room?.clear_ready(),
                         Poll::Pending => return Poll::Ready(Ok(Moved::NoRoom)),
                     }

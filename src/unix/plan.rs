@@ -8,7 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process, setpgid, setsid};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use super::clone::execute;
 use super::signals::with_handlers;
@@ -119,7 +121,7 @@ impl Plan {
         unsafe { (*plan).execute() }
     }
 
-    /// All that is called here is async-signal-safe, and either sets no errno, as rustix, or cannot fail.
+    /// All that is called here is async-signal-safe, and either sets no errno, as rustix on Linux, or does not fail.
     unsafe fn execute(&mut self) -> ! {
         match self.group {
             Group::Inherited => {}
@@ -144,36 +146,42 @@ impl Plan {
             }
         }
         // SAFETY: the process is a new one, as the caller promises.
-        unsafe { self.restore_what_we_were_given() };
-        let errno = self.become_the_program();
+        let errno = match unsafe { self.restore_what_we_were_given() } {
+            Ok(()) => self.become_the_program(),
+            Err(error) => error.raw_os_error(),
+        };
         self.fail(EXECUTE, errno)
     }
 
     /// Descriptors, dispositions and, last, the mask.
-    unsafe fn restore_what_we_were_given(&self) {
+    unsafe fn restore_what_we_were_given(&self) -> Result<(), Errno> {
         let start = Start::get();
         // A handler of ours would run here, too, where the signal is the command's to die of.
         for number in OURS_ALONE.into_iter().chain(with_handlers()) {
             let ignored = signal::Signal::new(number).is_some_and(|signal| start.ignored(signal));
             set_disposition(number, if ignored { libc::SIG_IGN } else { libc::SIG_DFL });
         }
-        // SAFETY: plain numbers of descriptors that are open, and a mask that the kernel wrote.
-        unsafe {
-            for (fd, closed) in (0..).zip(start.closed()) {
-                if closed {
-                    rustix::io::close(fd);
-                }
+        for (fd, closed) in (0..).zip(start.closed()) {
+            if closed {
+                // SAFETY: it was opened in the place of one that was closed, and nobody uses it here.
+                unsafe { rustix::io::close(fd) };
             }
-            for (number, fd) in (0..).zip(self.standard) {
-                if fd >= 0 {
-                    libc::dup2(fd, number);
-                }
-            }
-            libc::sigprocmask(libc::SIG_SETMASK, start.mask(), ptr::null_mut());
         }
+        let given = |fd| {
+            // SAFETY: the descriptor was open when the plan was made.
+            (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
+        };
+        let [stdin, stdout, stderr] = self.standard.map(given);
+        stdin.map_or(Ok(()), dup2_stdin)?;
+        stdout.map_or(Ok(()), dup2_stdout)?;
+        stderr.map_or(Ok(()), dup2_stderr)?;
+        // SAFETY: a mask that the kernel wrote.
+        unsafe { libc::sigprocmask(libc::SIG_SETMASK, start.mask(), ptr::null_mut()) };
+        Ok(())
     }
 
-    /// Tries one place after the other, as execvp(3); answers the number of the error that tells most.
+    /// Tries one place after the other, as execvp(3), but a place that is no folder is one without the program; answers the number of the
+    /// error that tells most.
     fn become_the_program(&mut self) -> c_int {
         let Some(path) = self.path else {
             self.name_file(b"");
@@ -197,7 +205,7 @@ impl Plan {
         let mut errno = libc::ETXTBSY;
         for attempt in 0..TEXT_BUSY_TRIES {
             if attempt > 0 {
-                // SAFETY: the places are of the right types. No handler is left that could cut it short.
+                // SAFETY: the places are of the right types. No handler is left that could cut it short, and nobody cancels threads.
                 unsafe { libc::nanosleep(&TEXT_BUSY_PAUSE, ptr::null_mut()) };
             }
             // SAFETY: these are C strings, and arrays of them that end with a null pointer; the words begin behind the shell.

@@ -1,4 +1,4 @@
-//! Starting a process: our own fork and exec.
+//! Starting a process: our own fork, in our memory where that can be, and exec.
 //!
 //! Not posix_spawn or vfork: a stop from the keyboard between vfork and exec leaves the parent in an uninterruptible
 //! sleep.
@@ -63,11 +63,10 @@ pub struct Starting {
     /// What it said of a failure.
     said: Option<Failure>,
     /// What it uses until it has executed or ended: left to it where nobody waits for that.
-    lent: Lent,
+    lent: Option<Lent>,
 }
 
 /// What belongs to a new process, which may share our memory.
-#[derive(Clone, Copy)]
 struct Lent {
     plan: *mut Plan,
     stack: *mut MaybeUninit<Stack>,
@@ -81,7 +80,7 @@ impl Lent {
     /// Makes it ours again.
     ///
     /// # Safety
-    /// Only once, and no process uses it.
+    /// No process uses it.
     unsafe fn take_back(self) -> Box<Plan> {
         // SAFETY: both were boxes, as the caller promises.
         unsafe {
@@ -125,7 +124,7 @@ impl Starting {
         });
         restore_signals(&mask);
         match cloned {
-            Ok(pid) => Ok(Starting { pid, failure, said: None, lent }),
+            Ok(pid) => Ok(Starting { pid, failure, said: None, lent: Some(lent) }),
             Err(error) => {
                 // SAFETY: there is no process.
                 drop(unsafe { lent.take_back() });
@@ -140,8 +139,7 @@ impl Starting {
         self.pid
     }
 
-    /// Waits until the program runs, or says why it does not; then its process has ended. May be cancelled and called again until it
-    /// has answered.
+    /// Waits until the program runs, or says why it does not; then its process has ended. May be cancelled and called again.
     ///
     /// # Errors
     /// Why it does not.
@@ -159,11 +157,12 @@ impl Starting {
                 Err(_) => return Ok(()),
             }
         }
-        // SAFETY: the kernel closes the pipe after it has given the process memory of its own, or taken what it had.
-        let mut plan = unsafe { self.lent.take_back() };
-        match self.said {
-            Some([step, errno]) => Err(SpawnError::of(step, errno, plan.find())),
-            None => Ok(()),
+        // SAFETY: the kernel closes the pipe after the process has left our memory: at exec it gives it memory of its own before it
+        // closes what is to be closed, and at the end it takes memory away before files.
+        let plan = self.lent.take().map(|lent| unsafe { lent.take_back() });
+        match (self.said, plan) {
+            (Some([step, errno]), Some(mut plan)) => Err(SpawnError::of(step, errno, plan.find())),
+            (None, _) | (_, None) => Ok(()),
         }
     }
 }
