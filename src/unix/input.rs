@@ -340,10 +340,8 @@ impl Pipe {
     /// whether it does.
     pub fn resize(&mut self, pages: usize) -> bool {
         if pages > 1 && self.spare.is_none() {
-            self.spare = self
-                .reader()
-                .and_then(|reader| Ok(Spare { nowhere: nowhere()?, _free: reader }))
-                .ok();
+            let spare = || Ok(Spare { nowhere: nowhere()?, _free: nowhere()? });
+            self.spare = self.reader().and_then(|_closed| spare()).ok();
         }
         let possible = if self.spare.is_some() { pages } else { 1 };
         let size = possible * PAGE;
