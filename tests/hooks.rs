@@ -152,10 +152,15 @@ fn between_successes_that_have_to_come_in_a_row_there_are_hooks_too() {
 
 #[test]
 fn our_stdin_stays_the_commands_and_our_stdout_gets_nothing() {
-    let hooks = HOOKS.iter().flat_map(|hook| [*hook, "cat >/dev/null; echo of the hook"]);
+    let hooks = HOOKS.iter().flat_map(|hook| match *hook {
+        "--on-retry" => [*hook, "cat >/dev/null; echo of the hook; touch told"],
+        _ => [*hook, "cat >/dev/null; echo of the hook"],
+    });
     let options = ["-d0", "--stdin=inherit", "--retry-if", "cat >/dev/null; echo of the hook"];
     let words: Vec<&str> = options.into_iter().chain(hooks).collect();
-    let script = steps(&["read line; echo $line; exit 7", "read line; echo $line; exit 0"]);
+    // What runs beside an attempt ends with the run at the latest.
+    let second = "until [ -e told ]; do sleep 0.01; done; read line; echo $line; exit 0";
+    let script = steps(&["read line; echo $line; exit 7", second]);
     let test = Test::bash(&words, &script).with(|command| {
         command.stdin(Stdio::piped());
     });
