@@ -29,7 +29,9 @@ fn read(path: impl AsRef<Path>) -> String {
 fn noted(options: &[&str], script: &str, names: &[&str]) -> (Ran, Vec<(String, Value)>) {
     let hooks = HOOKS.iter().flat_map(|hook| [*hook, NOTE]);
     let words: Vec<&str> = options.iter().copied().chain(hooks).collect();
-    let (ran, noted) = Test::bash(&words, script).run_with(|folder| {
+    // What runs beside an attempt ends with the run at the latest, and a run may be short.
+    let wait = "last=$((RETRYRUN_ATTEMPT - 1)); until [ $last = 0 ] || [ -s on-retry.$last.json ]; do sleep 0.01; done";
+    let (ran, noted) = Test::bash(&words, &format!("{wait}; {script}")).run_with(|folder| {
         let read = |name: &&str| {
             let facts = read(folder.join(name));
             let json = read(folder.join(format!("{name}.json")));
