@@ -244,13 +244,9 @@ impl Child {
         {
             cgroup.kill();
         }
-        if matches!(self.stage, Stage::Starting(_)) {
-            return signal_process(self.pid, signal);
-        }
-        let pid = self.pid.as_raw_nonzero().get();
-        let (mut result, in_group) = match self.group {
-            Group::New | Group::Session => (signal_group(self.pid, signal), pid),
-            Group::Inherited => (Ok(()), 0),
+        let (mut result, in_group) = match self.has_group() {
+            true => (signal_group(self.pid, signal), self.pid.as_raw_nonzero().get()),
+            false => (Ok(()), 0),
         };
         for member in tree.members(&self.in_cgroup()) {
             result = result.and(match member.group == in_group {
@@ -260,6 +256,16 @@ impl Child {
             });
         }
         result
+    }
+
+    /// Whether it is known to lead a group of its own. It makes its session by itself, and may have become the program, and more,
+    /// before we hear of that.
+    fn has_group(&self) -> bool {
+        match self.group {
+            Group::Inherited => false,
+            Group::New => true,
+            Group::Session => !matches!(self.stage, Stage::Starting(_)),
+        }
     }
 
     fn in_cgroup(&self) -> Vec<i32> {
@@ -301,8 +307,10 @@ impl Child {
     /// Passes on to the command's group what a key sent to ours.
     pub fn pass_key_on(&self, signal: Signal) {
         let _not_ours_to_disturb = match self.stage {
-            Stage::Starting(_) => signal_process(self.pid, signal),
-            Stage::Running => signal_group(self.pid, signal),
+            Stage::Starting(_) | Stage::Running if self.has_group() => {
+                signal_group(self.pid, signal)
+            }
+            Stage::Starting(_) | Stage::Running => signal_process(self.pid, signal),
             Stage::Ended | Stage::Dry => Ok(()),
         };
     }

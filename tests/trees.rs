@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::init;
+use crate::preload::{Moment, held};
 use crate::test::{Process, RETRYRUN, Ran, Running, Test, actor, say, wait_until};
 
 /// A signal for a run whose tree has told its pids, and then its end.
@@ -85,6 +86,30 @@ fn all_of_the_tree_can_obey() {
     running.signal(Signal::TERM);
     let ran = running.finish();
     assert_eq!(ran.stdout.matches("TERM\n").count(), 3, "{:?} {}", ran.stdout, ran.stderr);
+}
+
+#[test]
+fn all_of_the_tree_can_obey_before_we_know_that_it_runs() {
+    let deaf_to_nothing = "exit-on=TERM:0 listen";
+    let script =
+        format!("fork {deaf_to_nothing} end fork session {deaf_to_nothing} end {deaf_to_nothing}");
+    for group in ["new", "session", "inherit"] {
+        let test = Test::actor(&["-k", "1h", "--process-group", group], &script);
+        let (test, forked, go) = held(test, Moment::Forked);
+        let mut running = test.start();
+        wait_until("its process is there", || forked.exists());
+        let us = Process::of(running.pid().as_raw_nonzero().get());
+        running.signal(Signal::STOP);
+        us.wait_for_state("T");
+        fs::write(go, "").expect("a file");
+        for _ in 0..3 {
+            assert_eq!(running.stdout_line(), "listening\n");
+        }
+        running.signal(Signal::TERM);
+        running.signal(Signal::CONT);
+        let ran = running.finish();
+        assert_eq!(ran.stdout.matches("TERM\n").count(), 3, "{:?} {}", ran.stdout, ran.stderr);
+    }
 }
 
 #[test]
