@@ -21,7 +21,9 @@ use crate::streams::outputs::{Flow, Remains};
 use crate::unix::cgroup::Cgroup;
 use crate::unix::clock::timestamp;
 use crate::unix::output::Output;
-use crate::unix::process::{Watch, has_children, reap, signal_group, signal_process};
+use crate::unix::process::{
+    Watch, has_children, leads_its_group, reap, signal_group, signal_process,
+};
 use crate::unix::spawn::{Group, Program, SpawnError, Starting};
 use crate::unix::stop;
 use crate::unix::tree::{self, Tree};
@@ -258,14 +260,9 @@ impl Child {
         result
     }
 
-    /// Whether it is known to lead a group of its own. It makes its session by itself, and may have become the program, and more,
-    /// before we hear of that.
+    /// Whether it leads a group of its own: it may not do so yet, and may do much before we hear of it.
     fn has_group(&self) -> bool {
-        match self.group {
-            Group::Inherited => false,
-            Group::New => true,
-            Group::Session => !matches!(self.stage, Stage::Starting(_)),
-        }
+        self.group != Group::Inherited && leads_its_group(self.pid)
     }
 
     fn in_cgroup(&self) -> Vec<i32> {
@@ -306,12 +303,10 @@ impl Child {
 
     /// Passes on to the command's group what a key sent to ours.
     pub fn pass_key_on(&self, signal: Signal) {
-        let _not_ours_to_disturb = match self.stage {
-            Stage::Starting(_) | Stage::Running if self.has_group() => {
-                signal_group(self.pid, signal)
-            }
-            Stage::Starting(_) | Stage::Running => signal_process(self.pid, signal),
-            Stage::Ended | Stage::Dry => Ok(()),
+        let _not_ours_to_disturb = match self.running() {
+            Some(leader) if self.has_group() => signal_group(leader, signal),
+            Some(leader) => signal_process(leader, signal),
+            None => Ok(()),
         };
     }
 

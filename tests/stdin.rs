@@ -284,7 +284,7 @@ fn what_somebody_else_has_read_meanwhile_is_not_waited_for() {
 #[test]
 fn what_an_attempt_leaves_behind_does_not_read_what_is_left_for_the_next() {
     let script = "printf 'a\nb\n' | { retryrun -n1 --leftovers keep bash -c \
-                  '{ until [ -e go ]; do sleep 0.01; done; cat >left; touch done; } <&0 & sleep 0.2'; \
+                  '{ until [ -e go ]; do sleep 0.01; done; cat >left; touch done; } <&0 & until read -t 0; do sleep 0.01; done'; \
                   cat; touch go; until [ -e done ]; do sleep 0.01; done; wc -c <left; }";
     assert_eq!(bash(script), "a\nb\n0\n");
 }

@@ -250,8 +250,16 @@ fn a_parent_that_ignores_sigchld_loses_no_status() {
     // Nor is a tree waited for that has ended.
     let actor = actor();
     let words = ["--ignore-signal=CHLD", RETRYRUN, "-k0.1", &actor];
-    let script = ["fork", "session", "ignore=TERM", "pid=deaf", "sleep", "end", "sleep"];
-    let mut running = Test::of("env", [&words[..], &script].concat()).start();
+    ends_with_its_tree(Test::of("env", [&words, &DEAF_TREE[..]].concat()));
+}
+
+/// A command that obeys, with a child elsewhere that does not: words of an actor.
+const DEAF_TREE: [&str; 7] =
+    ["fork", "session", "ignore=TERM", "pid=deaf", "sleep", "end", "sleep"];
+
+/// Ends a run of that, and finds nobody left.
+fn ends_with_its_tree(test: Test) {
+    let mut running = test.start();
     let [deaf] = running.pids(["deaf"]);
     running.signal(Signal::TERM);
     let ran = running.finish();
@@ -271,13 +279,8 @@ fn what_old_kernels_lack_is_not_missed() {
         let error = "cannot run `no-such-command`: command not found";
         assert_eq!(not_started(&ran).error.as_deref(), Some(error));
 
-        let script = ["fork", "session", "ignore=TERM", "pid=deaf", "sleep", "end", "sleep"];
-        let mut running =
-            without(Test::new([&["-k0.1", &actor][..], &script].concat()), calls).start();
-        let [deaf] = running.pids(["deaf"]);
-        running.signal(Signal::TERM);
-        let ran = running.finish();
-        assert_eq!((ran.signal(), deaf.lives()), (Some(libc::SIGTERM), false), "{}", ran.stderr);
+        let words = [&["-k0.1", &actor], &DEAF_TREE[..]].concat();
+        ends_with_its_tree(without(Test::new(words), calls));
     }
 }
 

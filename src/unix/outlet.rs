@@ -438,6 +438,30 @@ mod tests {
     }
 
     #[test]
+    fn there_is_room_however_long_the_event_loop_has_no_turn() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+        let written = runtime.expect("a runtime").block_on(async {
+            let (mut reader, writer) = pipe().expect("a pipe");
+            let writer = Writer::of(writer.as_fd()).expect("a description of our own");
+            // SAFETY: as for an outlet.
+            let writer = unsafe { AsyncFd::register(writer) }.expect("it can be waited for");
+            let outlet = Outlet(Registered::Waits(writer));
+            // An event loop knows of the room only after its first turn.
+            poll_fn(|context| outlet.poll_write(context, b".")).await.expect("there is room");
+            poll_fn(|context| {
+                let took = |_: &u32| {
+                    let mut byte = [0];
+                    reader.read_exact(&mut byte).expect("it was written");
+                    matches!(outlet.poll_write(context, b"."), Poll::Ready(Ok(1)))
+                };
+                Poll::Ready((0..1000).take_while(took).count())
+            })
+            .await
+        });
+        assert_eq!(written, 1000);
+    }
+
+    #[test]
     fn what_is_not_taken_at_once_stays_in_order() {
         let (mut lines, reader) = stalled();
         let long = "two".repeat(100_000) + "\n";

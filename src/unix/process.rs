@@ -11,7 +11,7 @@ use std::ptr;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, getpgid, pidfd_open, waitid};
 
 use super::readable::Readable;
 use crate::engine::ExitStatus;
@@ -62,6 +62,12 @@ pub fn stopped_by(pid: Pid) -> Option<Signal> {
 pub fn own_session() -> i32 {
     // SAFETY: plain numbers; of ourselves it cannot fail.
     unsafe { libc::getsid(0) }
+}
+
+/// Whether a process, be it a zombie, leads a group.
+#[must_use]
+pub fn leads_its_group(pid: Pid) -> bool {
+    getpgid(Some(pid)) == Ok(pid)
 }
 
 /// Whether we have a child, be it a zombie.
