@@ -90,7 +90,7 @@ pub struct RuleEntry {
     success_on: Option<Rule>,
     stop_on: Option<Rule>,
     retry_on: Option<Rule>,
-    /// How many retries in a row it may order.
+    /// How many retries it may order.
     limit: Option<Retries>,
     /// The wait after an ending that it decided.
     delay: Option<Seconds>,

@@ -19,7 +19,7 @@ pub struct PlacedRule {
     pub verdict: Verdict,
     /// Where it stands, e.g. `policy curl (built in)`.
     pub origin: Cow<'static, str>,
-    /// How many retries in a row it may order, where that is less than the run's own limit.
+    /// How many retries it may order, where that is less than the run's own limit.
     pub limit: Option<u64>,
     /// The wait after an ending that it decided, in place of the backoff's; `--max-delay` caps it.
     pub delay: Option<Duration>,
@@ -135,7 +135,7 @@ pub struct Hint {
 pub struct Ruling {
     /// The verdict, and the rule.
     pub judgement: Judgement,
-    /// How many retries in a row that rule may order.
+    /// How many retries that rule may order.
     pub limit: Option<u64>,
     /// The wait that it orders.
     pub delay: Option<Duration>,

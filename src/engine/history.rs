@@ -80,9 +80,9 @@ pub struct History {
     /// Automatic retries since the count was last set to zero.
     #[serde(skip)]
     pub retries_used: u64,
-    /// Those of them that one rule ordered in a row, up to the last ending.
+    /// Those of them that each rule ordered.
     #[serde(skip)]
-    pub rule_retries: u64,
+    pub retries_by_rule: Vec<RuleRetries>,
     /// The wait before the last of them.
     #[serde(skip)]
     pub previous_delay: Option<Duration>,
@@ -157,12 +157,24 @@ pub struct Attempt {
     pub next_delay: Option<Duration>,
 }
 
+/// How many retries one rule ordered. Two rules with one text in one place ask the same, and the first of them answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleRetries {
+    /// The rule, as it is written.
+    pub rule: Option<String>,
+    /// Where it stands.
+    pub rule_origin: Option<String>,
+    /// How many.
+    pub retries: u64,
+}
+
 /// A history with what it does not show, to be gone on with where its records are not kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Condensed {
     history: History,
     retries_used: u64,
-    rule_retries: u64,
+    #[serde(default)]
+    retries_by_rule: Vec<RuleRetries>,
     #[serde(with = "optional_seconds")]
     previous_delay: Option<Duration>,
     successes: u64,
@@ -170,17 +182,18 @@ pub struct Condensed {
 
 impl From<&History> for Condensed {
     fn from(history: &History) -> Condensed {
-        let History { retries_used, rule_retries, previous_delay, successes, .. } = *history;
+        let History { retries_used, previous_delay, successes, .. } = *history;
+        let retries_by_rule = history.retries_by_rule.clone();
         let history = history.clone();
-        Condensed { history, retries_used, rule_retries, previous_delay, successes }
+        Condensed { history, retries_used, retries_by_rule, previous_delay, successes }
     }
 }
 
 impl From<Condensed> for History {
     fn from(condensed: Condensed) -> History {
-        let Condensed { history, retries_used, rule_retries, previous_delay, successes } =
+        let Condensed { history, retries_used, retries_by_rule, previous_delay, successes } =
             condensed;
-        History { retries_used, rule_retries, previous_delay, successes, ..history }
+        History { retries_used, retries_by_rule, previous_delay, successes, ..history }
     }
 }
 
@@ -212,7 +225,7 @@ impl History {
             attempts: Vec::new(),
             attempts_omitted: 0,
             retries_used: 0,
-            rule_retries: 0,
+            retries_by_rule: Vec::new(),
             previous_delay: None,
             successes: 0,
         }
@@ -301,9 +314,10 @@ impl History {
             event.trigger == Trigger::Resumed && self.has_failed() && self.successes == 0;
         if event.trigger == Trigger::Retry || goes_on_after_a_failure {
             // A journal can be damaged so that it says any number.
-            for count in [&mut self.retry_count, &mut self.retries_used, &mut self.rule_retries] {
+            for count in [&mut self.retry_count, &mut self.retries_used] {
                 *count = count.saturating_add(1);
             }
+            self.count_for_its_rule();
             self.last_retry_at = Some(record.at);
         }
         if self.attempts.len() == FIRST_KEPT + LAST_KEPT {
@@ -339,16 +353,9 @@ impl History {
     }
 
     fn attempt_ended(&mut self, event: &AttemptEnded) {
-        let Some((attempt, before)) = self.attempts.split_last_mut() else {
+        let Some(attempt) = self.attempts.last_mut() else {
             return;
         };
-        // Two rules with one text in one place ask the same, and the first of them answers.
-        let is_same_rule = before.last().is_some_and(|before| {
-            before.rule == event.judgement.rule && before.rule_origin == event.judgement.rule_origin
-        });
-        if !is_same_rule {
-            self.rule_retries = 0;
-        }
         let is_success = event.judgement.verdict == Some(Verdict::Success);
         self.successes = if is_success { self.successes.saturating_add(1) } else { 0 };
         attempt.elapsed = Some(event.elapsed);
@@ -380,7 +387,7 @@ impl History {
             // The first of a new count, where an attempt that was healthy for long enough has set it to zero.
             self.retries_used = event.retry.saturating_sub(1);
             if self.retries_used == 0 {
-                self.rule_retries = 0;
+                self.retries_by_rule.clear();
             }
             self.previous_delay = Some(event.delay);
         }
@@ -400,6 +407,25 @@ impl History {
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.last_number() > self.successes
+    }
+
+    /// How many of the retries since the count was last set to zero the rule ordered that decided the last attempt.
+    #[must_use]
+    pub fn retries_of_the_last_rule(&self) -> u64 {
+        let Some(last) = self.last_attempt() else { return 0 };
+        self.retries_by_rule.iter().find(|counted| counted.decided(last)).map_or(0, |it| it.retries)
+    }
+
+    fn count_for_its_rule(&mut self) {
+        let Some(last) = self.attempts.last() else { return };
+        match self.retries_by_rule.iter_mut().find(|counted| counted.decided(last)) {
+            Some(counted) => counted.retries = counted.retries.saturating_add(1),
+            None => self.retries_by_rule.push(RuleRetries {
+                rule: last.rule.clone(),
+                rule_origin: last.rule_origin.clone(),
+                retries: 1,
+            }),
+        }
     }
 
     /// The number of the last attempt; 0 before the first.
@@ -459,6 +485,12 @@ impl History {
             Some(reason) => format!("{text}{each_time} ({reason})"),
             None => format!("{text}{each_time}"),
         }
+    }
+}
+
+impl RuleRetries {
+    fn decided(&self, attempt: &Attempt) -> bool {
+        self.rule == attempt.rule && self.rule_origin == attempt.rule_origin
     }
 }
 

@@ -82,7 +82,7 @@ impl Standing<'_> {
     fn retry(&self, judged: &Judged) -> Next {
         let (used, of_rule) = match judged.is_healthy {
             true => (0, 0),
-            false => (self.history.retries_used, self.history.rule_retries),
+            false => (self.history.retries_used, self.history.retries_of_the_last_rule()),
         };
         let is_within = judged.ruling.limit.is_none_or(|limit| of_rule < limit);
         if !(is_within && self.policy.retries.allow_after(used)) {

@@ -226,7 +226,7 @@ fn files() -> Roff {
         "A configuration is TOML. Its keys are the long options with _ for -; success_on, stop_on, retry_on, redact and exit_code are lists. \
          [policy.NAME] holds a policy: the same keys, and commands (a list of first words for which it is chosen), inherit \
          (another policy on which it builds), docs, and rules (an ordered list of tables with one of success_on, stop_on \
-         and retry_on, in place of these lists; beside retry_on may stand limit, the retries that the rule may order in a row, and \
+         and retry_on, in place of these lists; beside retry_on may stand limit, the retries that the rule may order, and \
          delay, the wait after an ending that it decided). retryrun --generate config prints a file with every key and its default.",
     )]);
     roff

@@ -77,15 +77,18 @@ fn a_rule_that_has_used_up_its_retries_ends_the_run() {
 }
 
 #[test]
-fn only_retries_in_a_row_count_against_a_rule() {
-    let commands = [throttled(), exits(7), throttled(), exits(7), throttled()];
-    let played = script(&commands, Some(1), None).retries(9).play();
-    let reasons = played.history().attempts.iter().map(|attempt| attempt.reason.as_deref());
-    let reasons: Vec<&str> = reasons.flatten().collect();
-    // The fifth is the first of a new row, and the sixth, which is like it, the end of that.
-    let expected = ["throttled", "connect", "throttled", "connect", "throttled", "throttled"];
-    assert_eq!(reasons, expected);
-    assert_eq!(played.history().outcome, Some(Outcome::Exhausted));
+fn all_retries_of_a_rule_count_against_it() {
+    let commands = [throttled(), exits(7), throttled(), exits(7), throttled(), exits(7)];
+    for (limit, expected) in [
+        (1, vec!["throttled", "connect", "throttled"]),
+        (2, vec!["throttled", "connect", "throttled", "connect", "throttled"]),
+    ] {
+        let played = script(&commands, Some(limit), None).retries(9).play();
+        let reasons = played.history().attempts.iter().map(|attempt| attempt.reason.as_deref());
+        let reasons: Vec<&str> = reasons.flatten().collect();
+        assert_eq!(reasons, expected);
+        assert_eq!(played.history().outcome, Some(Outcome::Exhausted));
+    }
 }
 
 #[test]
