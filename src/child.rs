@@ -238,6 +238,11 @@ impl Child {
         result
     }
 
+    /// Somebody else may have sent it a signal that is to end it: what it leaves is to end, too.
+    pub fn begin_to_end(&mut self) {
+        self.sent = self.sent.max(Sent::StopSignal);
+    }
+
     /// Its group at once, so that none escapes by forking, and what has left the group one by one. Without a group of its own all
     /// one by one: our own holds the caller's pipeline, too.
     fn send(&self, signal: Signal, tree: &Tree) -> io::Result<()> {
@@ -250,12 +255,18 @@ impl Child {
             true => (signal_group(self.pid, signal), self.pid.as_raw_nonzero().get()),
             false => (Ok(()), 0),
         };
-        for member in tree.members(&self.in_cgroup()) {
+        let members = tree.members(&self.in_cgroup());
+        for member in &members {
             result = result.and(match member.group == in_group {
                 // It has got it already. A group takes a signal if one of its processes does.
                 true => member.check(),
                 false => member.signal(signal),
             });
+        }
+        let leader = self.pid.as_raw_nonzero().get();
+        if in_group == 0 && !members.iter().any(|member| member.pid == leader) {
+            // It has ended, or /proc does not show us who there is.
+            result = result.and(self.pass_on(signal));
         }
         result
     }

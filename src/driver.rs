@@ -35,12 +35,13 @@ use crate::streams::stdin::Stdin;
 use crate::unix::cgroup::Cgroup;
 use crate::unix::clock::{Alarm, Clock};
 use crate::unix::line::Place;
+use crate::unix::missed;
 use crate::unix::outlet::Stderr;
-use crate::unix::process::{own_session, stopped_by};
+use crate::unix::process::{leads_the_session, own_session, stopped_by};
 use crate::unix::signals::{Received, Signals};
 use crate::unix::spawn::{Entries, Group, Program, SpawnError};
 use crate::unix::start::{self, Start};
-use crate::unix::stop::stop;
+use crate::unix::stop::{has_stopped_us, stop};
 use crate::unix::terminal::Terminal;
 use crate::unix::tree::{self, Tree};
 use hooks::Hooks;
@@ -193,7 +194,7 @@ impl Driver {
             Event::RetryPlanned(_) => {
                 // Now, not only before the next attempt: the wait may be long, and Ctrl-C is to end it.
                 if let Some(terminal) = &self.terminal {
-                    terminal.restore();
+                    terminal.restore(&self.tree);
                 }
                 self.sinks.tell(&record, self.run.history());
                 self.begin_wait(record);
@@ -208,7 +209,7 @@ impl Driver {
 
     fn start(&mut self, attempt: u64, trigger: Trigger) -> Option<Input> {
         if let Some(terminal) = self.terminal.as_ref().filter(|_| attempt > 1) {
-            terminal.restore();
+            terminal.restore(&self.tree);
         }
         self.leftovers = None;
         self.ended = None;
@@ -407,17 +408,31 @@ impl Driver {
     fn signalled(&mut self, received: Received) -> Option<Input> {
         self.trace_signal(received);
         let Received { signal, by_kernel, ended } = received;
+        if signal == Signal::CONT
+            && let Some(terminal) = &mut self.terminal
+        {
+            terminal.continued();
+        }
         let shares_the_terminal = self.group == Group::Inherited && self.terminal.is_some();
         if STOP_SIGNALS.contains(&signal) {
             self.streams.outputs.hurry();
             self.hooks.told();
             let is_key = by_kernel && self.terminal.is_some();
+            // As a terminal goes away it tells the leader of the session alone: without us that would be the command.
+            let is_for_the_leader = signal == Signal::HUP && leads_the_session();
             if is_key
-                && self.group != Group::Inherited
+                && (self.group != Group::Inherited || is_for_the_leader || missed::take(signal))
                 && let Some(child) = &self.child
             {
                 // What the terminal does for its foreground group, it does not do for the command's.
                 child.pass_key_on(signal);
+            }
+            if shares_the_terminal
+                && !is_key
+                && let Some(child) = &mut self.child
+            {
+                // Its sender may have ended the leader before it is passed on; the rest of the tree is to end, too.
+                child.begin_to_end();
             }
             let sender = match self.group {
                 _ if is_key => Sender::Terminal,
@@ -452,8 +467,13 @@ impl Driver {
                     self.stopped = Some((by, alarm));
                 }
             }
-            // Whoever continued us may have continued the whole group; a command that runs is not told twice.
-            Signal::CONT if self.group == Group::Inherited => child.wake(&self.tree),
+            // Whoever continued us may have continued the whole group: then a command that runs is not told twice.
+            Signal::CONT if self.group == Group::Inherited => {
+                child.wake(&self.tree);
+                if !has_stopped_us() {
+                    drop(child.pass_on(signal));
+                }
+            }
             Signal::WINCH if self.streams.outputs.resize() => drop(child.pass_on(signal)),
             Signal::WINCH if by_kernel && self.group == Group::Inherited => {}
             _ => drop(child.pass_on(signal)),

@@ -19,9 +19,6 @@ use crate::unix::process::{Watch, reap, signal_group, signal_process};
 use crate::unix::spawn::{Entries, Group, Program, SpawnError, Starting};
 use crate::unix::stop;
 
-/// Time from the signal that ends it to SIGKILL.
-const GRACE: Duration = Duration::from_secs(1);
-
 keywords! {
     /// When a hook is run. The names are those of its options.
     Kind {
@@ -53,6 +50,8 @@ pub struct Commands {
     pub on_give_up: Option<CString>,
     /// Limit on each.
     pub timeout: Option<Duration>,
+    /// Time from the signal that ends one to SIGKILL; zero is SIGKILL at once.
+    pub kill_after: Duration,
 }
 
 impl Commands {
@@ -77,6 +76,7 @@ pub struct Hook {
     starting: Option<Starting>,
     watch: Watch,
     alarm: Alarm,
+    kill_after: Duration,
     stage: Stage,
 }
 
@@ -119,6 +119,7 @@ impl Hook {
         environment: Entries,
         input: &[u8],
         limit: Option<Duration>,
+        kill_after: Duration,
     ) -> Result<Hook, SpawnError> {
         let words = [c"/bin/sh".to_owned(), c"-c".to_owned(), command.to_owned()];
         let input = holding(input)?;
@@ -148,6 +149,7 @@ impl Hook {
             starting: Some(starting),
             watch: Watch::new(pid),
             alarm,
+            kill_after,
             stage: Stage::Running,
         })
     }
@@ -233,11 +235,14 @@ impl Hook {
     }
 
     fn tell(&mut self, signal: Signal, end: End) {
+        if self.kill_after.is_zero() {
+            return self.kill(end);
+        }
         let _already_gone = signal_group(self.pid, signal);
         // One that is stopped can obey, too.
         let _already_gone = signal_group(self.pid, Signal::CONT);
         self.stage = Stage::Told { end };
-        self.alarm.set(GRACE);
+        self.alarm.set(self.kill_after);
     }
 
     fn kill(&mut self, end: End) {

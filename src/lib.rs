@@ -35,6 +35,7 @@ use std::ffi::{CString, OsString};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
+use std::time::Duration;
 
 use budget::Budget;
 use classify::Failure;
@@ -364,7 +365,7 @@ fn execute(
         process_group: resolved.supervision.process_group,
         cgroup: resolved.supervision.cgroup,
         streams,
-        hooks: hooks(resolved.supervision.hooks)?,
+        hooks: hooks(resolved.supervision.hooks, resolved.policy.kill_after)?,
         hints: resolved.supervision.hints,
         c_locale: resolved.supervision.c_locale,
         job: job.map(|job| job.folder().clone()),
@@ -447,7 +448,7 @@ fn streams(resolved: &Resolved, run_id: &str) -> Result<StreamPlan, Error> {
     Ok(StreamPlan { stdin, spool_limit: *spool_limit, outputs, logs: logs.transpose()? })
 }
 
-fn hooks(hooks: Hooks) -> Result<hook::Commands, Error> {
+fn hooks(hooks: Hooks, kill_after: Duration) -> Result<hook::Commands, Error> {
     let command = |text: Option<String>| text.map(hook::command).transpose();
     Ok(hook::Commands {
         retry_if: command(hooks.retry_if)?,
@@ -456,6 +457,7 @@ fn hooks(hooks: Hooks) -> Result<hook::Commands, Error> {
         on_success: command(hooks.on_success)?,
         on_give_up: command(hooks.on_give_up)?,
         timeout: hooks.timeout,
+        kill_after,
     })
 }
 

@@ -4,6 +4,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::thread::sleep;
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 use crate::preload::{Moment, holding};
 use crate::session::{Session, kill, members, stat, state, until};
 use crate::test::{RETRYRUN, Test, actor, child_of};
@@ -396,6 +398,106 @@ fn a_key_reaches_a_command_in_another_group_before_it_runs() {
         let status = session.wait();
         assert_eq!((status.signal(), session.path("ran").exists()), (Some(libc::SIGINT), false));
     }
+}
+
+/// A session whose program gets ready to make a process, and is held there.
+fn about_to_make(moment: Moment, start: impl FnOnce(&str) -> Session) -> (Session, TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let preload = format!("LD_PRELOAD={}", holding(folder.path(), moment).display());
+    let session = start(&preload);
+    until("it is about to be made", || session.path("moments").exists());
+    (session, folder)
+}
+
+/// Whether a signal waits until a process lets it through.
+fn is_pending(pid: i32, number: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:\t"));
+    let pending = u64::from_str_radix(pending.expect("it is told"), 16).expect("a number");
+    pending & (1 << (number - 1)) != 0
+}
+
+#[test]
+fn a_key_that_comes_before_there_is_a_command_reaches_it() {
+    for moment in [Moment::Ordered, Moment::Blocked] {
+        let (mut session, _preload) = about_to_make(moment, |preload| {
+            let words = ["env", preload, RETRYRUN, "-n9", "-d0", "--", &actor(), "sleep"];
+            Session::start(&words)
+        });
+        session.press(CTRL_C);
+        until("it has come", || match moment {
+            Moment::Ordered => session.path("signals").exists(),
+            _ => is_pending(session.pid(), libc::SIGINT),
+        });
+        std::fs::write(session.path("go"), "").expect("a file");
+        assert_eq!(session.wait().signal(), Some(libc::SIGINT));
+    }
+}
+
+#[test]
+fn a_stop_that_comes_before_there_is_a_command_stops_it() {
+    let (mut shell, _preload) = about_to_make(Moment::Blocked, |preload| {
+        let mut shell = Session::shell();
+        shell.line(&format!("env {preload} $R -n0 -- {} pid=command sleep", actor()));
+        shell
+    });
+    let us = child_of(shell.pid()).expect("it is there");
+    shell.press(CTRL_Z);
+    until("it has come", || is_pending(us, libc::SIGTSTP));
+    std::fs::write(shell.path("go"), "").expect("a file");
+    shell.wait_for("Stopped");
+    let command = child_of(us).expect("it is there");
+    until("both have stopped", || state(us) == "T" && state(command) == "T");
+    shell.line("fg");
+    until("both go on", || state(us) != "T" && state(command) != "T");
+    shell.press(CTRL_C);
+    until("both have ended", || stat(us).is_none() && stat(command).is_none());
+}
+
+#[test]
+fn a_terminal_that_goes_away_tells_the_command_in_place_of_us() {
+    let script = "trap 'echo >told; exit 3' HUP; echo up; while :; do sleep 0.02; done";
+    let mut session = Session::start(&[RETRYRUN, "-k1h", "--", "bash", "-c", script]);
+    session.wait_for("up");
+    session.hang_up();
+    assert_eq!(session.wait().code(), Some(3));
+    assert!(session.path("told").exists());
+}
+
+#[test]
+fn a_signal_to_our_group_ends_also_what_a_quick_leader_leaves() {
+    let deaf = "bash -c 'trap \"\" TERM HUP; echo deaf[$$]; while :; do sleep 0.02; done'";
+    let script = format!("{deaf} & wait");
+    let mut session = Session::start(&[RETRYRUN, "-k0.3", "--", "bash", "-c", &script]);
+    let deaf = session.number_after("deaf");
+    kill(-session.pid(), libc::SIGTERM);
+    assert_eq!(session.wait().signal(), Some(libc::SIGTERM));
+    assert!(stat(deaf).is_none_or(|_| state(deaf) == "Z"));
+}
+
+#[test]
+fn a_process_that_continues_us_alone_continues_the_command() {
+    let mut session =
+        Session::start(&[RETRYRUN, "-n0", "--", &actor(), "exit-on=TERM:5", "listen"]);
+    session.wait_for("listening");
+    kill(session.pid(), libc::SIGCONT);
+    session.wait_for("CONT");
+    kill(session.pid(), libc::SIGTERM);
+    assert_eq!(session.wait().code(), Some(5));
+}
+
+#[test]
+fn the_clock_of_a_timeout_stands_still_while_the_terminal_stops_us() {
+    let mut shell = Session::shell();
+    shell.line(&format!("$R -n0 -t4 {READER} &"));
+    let command = shell.number_after("up");
+    let us = parent(command);
+    until("both have stopped", || state(us) == "T" && state(command) == "T");
+    sleep(Duration::from_millis(4500));
+    shell.line("fg; echo \"status[$?]\"");
+    until("it goes on", || state(command) != "T");
+    shell.line("hello");
+    assert_eq!(shell.number_after("status"), 0, "{}", shell.screen());
 }
 
 #[test]

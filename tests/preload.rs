@@ -9,17 +9,23 @@ use crate::test::Test;
 /// A moment in the life of a new process.
 #[derive(Clone, Copy)]
 pub enum Moment {
+    /// It is about to be made.
+    Ordered,
+    /// The same, with all signals blocked.
+    Blocked,
     /// It has not yet asked to die with us, and nothing of ours is undone for the command.
     Forked,
     /// It could not execute a file that somebody writes.
     Busy,
 }
 
-/// Adds to the file `moments` that there is one, and goes on when there is a file `go`. Whatever becomes of the test, in half a minute.
+/// Adds to the file `moments` that there is one, and goes on when there is a file `go`; what a signal interrupts, to the file `signals`.
+/// Whatever becomes of the test, in half a minute.
 /// Where the new process shares our memory, errno is ours, and stays as it is.
 const HOLD: &str = r#"
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -36,15 +42,32 @@ static long call(long number, long a, long b, long c, long d) {
     return syscall(number, a, b, c, d);
 #endif
 }
-static void hold(void) {
-    int file = call(SYS_openat, AT_FDCWD, (long)"moments", O_CREAT | O_APPEND | O_WRONLY | O_CLOEXEC, 0600);
+static void note(const char *name) {
+    int file = call(SYS_openat, AT_FDCWD, (long)name, O_CREAT | O_APPEND | O_WRONLY | O_CLOEXEC, 0600);
     call(SYS_write, file, (long)".", 1, 0);
     call(SYS_close, file, 0, 0, 0);
+}
+static void hold(void) {
+    note("moments");
     struct timespec pause = {0, 5000000};
     for (int i = 0; i < 6000 && call(SYS_faccessat, AT_FDCWD, (long)"go", F_OK, 0); i++)
-        call(SYS_nanosleep, (long)&pause, 0, 0, 0);
+        if (call(SYS_nanosleep, (long)&pause, 0, 0, 0)) note("signals");
 }
 "#;
+
+const ORDERED: &str = "
+int sigprocmask(int how, const sigset_t *set, sigset_t *old) {
+    if (how == SIG_SETMASK && old) hold();
+    return syscall(SYS_rt_sigprocmask, how, set, old, 8);
+}
+";
+
+const BLOCKED: &str = "
+int sigpending(sigset_t *set) {
+    hold();
+    return syscall(SYS_rt_sigpending, set, 8);
+}
+";
 
 const FORKED: &str = "
 int prctl(int option, ...) {
@@ -89,6 +112,8 @@ pub fn held(test: Test, moment: Moment) -> (Test, PathBuf, PathBuf) {
 /// What has to be loaded so that a moment lasts.
 pub fn holding(folder: &Path, moment: Moment) -> PathBuf {
     let source = match moment {
+        Moment::Ordered => ORDERED,
+        Moment::Blocked => BLOCKED,
         Moment::Forked => FORKED,
         Moment::Busy => BUSY,
     };

@@ -255,6 +255,13 @@ fn send(running: &Running, number: libc::c_int) {
 fn every_signal_that_would_end_us_is_the_commands() {
     let mut running = listener(&["-n0"]);
     for (number, name) in [
+        (libc::SIGILL, "ILL"),
+        (libc::SIGTRAP, "TRAP"),
+        (libc::SIGABRT, "ABRT"),
+        (libc::SIGBUS, "BUS"),
+        (libc::SIGFPE, "FPE"),
+        (libc::SIGSEGV, "SEGV"),
+        (libc::SIGSYS, "SYS"),
         (libc::SIGUSR1, "USR1"),
         (libc::SIGALRM, "ALRM"),
         (libc::SIGVTALRM, "VTALRM"),
@@ -339,9 +346,9 @@ fn unread(test: Test) -> (Running, PipeReader) {
     (test.start(), reader)
 }
 
-/// A run that has failed while nobody reads its stderr, which is full; at its end it waits there to say so.
-fn stalled(options: &[&str]) -> (Running, PipeReader) {
-    let (running, reader) = unread(Test::new(options.iter().chain(&["false"])));
+/// A run that is over while nobody reads its stderr, which is full; at its end it waits there to say so.
+fn stalled(words: &[&str]) -> (Running, PipeReader) {
+    let (running, reader) = unread(Test::new(words));
     let pid = running.pid().as_raw_nonzero();
     wait_until("it waits for its reader", || {
         let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
@@ -421,7 +428,7 @@ fn a_reader_that_comes_back_in_a_wait_gets_all_lines_in_order() {
 
 #[test]
 fn a_report_that_nobody_reads_ends_by_itself() {
-    let (mut running, _reader) = stalled(&["-n0"]);
+    let (mut running, _reader) = stalled(&["-n0", "false"]);
     running.signal(Signal::TERM);
     // The first one changes nothing: the run is decided.
     assert_eq!(running.wait().code(), Some(1));
@@ -429,13 +436,15 @@ fn a_report_that_nobody_reads_ends_by_itself() {
 
 #[test]
 fn a_second_signal_ends_a_report_that_nobody_reads() {
-    let (mut running, _reader) = stalled(&["-n0"]);
-    running.signal(Signal::INT);
-    running.signal(Signal::TERM);
-    // Of two that are pending at a time any may come first.
-    let signal = running.wait().signal();
-    assert!([Some(libc::SIGINT), Some(libc::SIGTERM)].contains(&signal), "{signal:?}");
-    let (mut running, mut reader) = stalled(&["-n0", "--log-format=json"]);
+    for words in [["-n0", "false"], ["--history=always", "true"]] {
+        let (mut running, _reader) = stalled(&words);
+        running.signal(Signal::INT);
+        running.signal(Signal::TERM);
+        // Of two that are pending at a time any may come first.
+        let signal = running.wait().signal();
+        assert!([Some(libc::SIGINT), Some(libc::SIGTERM)].contains(&signal), "{signal:?}");
+    }
+    let (mut running, mut reader) = stalled(&["-n0", "--log-format=json", "false"]);
     running.signal(Signal::USR1);
     assert_eq!(running.wait().code(), Some(1), "others are swallowed");
     drop(running);

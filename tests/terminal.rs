@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use crate::session::{Session, until};
+use crate::session::{Session, kill, until};
 use crate::test::RETRYRUN;
 
 #[test]
@@ -184,6 +184,20 @@ fn modes_that_a_command_leaves_on_purpose_stay() {
 }
 
 #[test]
+fn modes_that_a_command_leaves_after_a_key_that_it_lived_through_stay() {
+    let command = "bash -c 'trap : INT; echo up; until [ -e go ]; do sleep 0.02; done; stty -echo'";
+    let script =
+        format!("$R -n0 --history=never {command}; stty -a | grep -o -e -echo$; echo over");
+    let mut session = Session::start(&["bash", "-c", &format!("trap : INT; {script}")]);
+    session.wait_for("up");
+    session.press("\u{3}");
+    session.wait_for("^C");
+    std::fs::write(session.path("go"), "").expect("a file");
+    session.wait_for("over");
+    assert_eq!(session.modes(), (true, false), "{}", session.screen());
+}
+
+#[test]
 fn every_attempt_finds_the_modes_of_the_first() {
     let script = "$R -q --history=never -n1 -d0.01 dash -c 'echo \"[$(stty -g)]\"; stty -echo -icanon; exit 3'; \
                   echo \"[$(stty -g)]\"";
@@ -196,25 +210,35 @@ fn every_attempt_finds_the_modes_of_the_first() {
 
 #[test]
 fn a_foreground_that_the_command_took_is_taken_back() {
-    let take = "import os, signal, sys\n\
+    let take = "import os, signal, subprocess, sys\n\
         tty = os.open('/dev/tty', os.O_RDWR)\n\
         print('attempt[%d]' % (os.tcgetpgrp(tty) == os.getpgrp()), flush=True)\n\
         os.setpgid(0, 0)\n\
         signal.signal(signal.SIGTTOU, signal.SIG_IGN)\n\
         os.tcsetpgrp(tty, os.getpgrp())\n\
+        left = int(sys.argv[2]) and subprocess.Popen(['sleep', '20']).pid\n\
+        print('left[%d]' % left, flush=True)\n\
         sys.exit(int(sys.argv[1]))\n";
-    for (options, status) in [("-n1 -d0.01", 3), ("", 0)] {
+    // Also where something of its group is left.
+    for (options, status, leaves) in
+        [("-n1 -d0.01", 3, 0), ("", 0, 0), ("-n1 -d0.01", 3, 1), ("--leftovers=keep", 0, 1)]
+    {
         let script = format!(
-            "$R -q --history=never {options} /usr/bin/python3 -c \"$0\" {status}; \
+            "$R -q --history=never {options} /usr/bin/python3 -c \"$0\" {status} {leaves}; \
              echo \"status[$?]\"; read line; echo \"got $line\""
         );
         let mut session = Session::start(&["dash", "-c", &script, take]);
+        let mut left = 0;
         for _ in 0..=i32::from(status > 0) {
             assert_eq!(session.number_after("attempt"), 1, "it begins in the foreground");
+            left = session.number_after("left");
         }
         assert_eq!(session.number_after("status"), status);
         session.line("hello");
         session.wait_for("got hello");
+        if left != 0 {
+            kill(left, libc::SIGKILL);
+        }
         session.finish();
     }
 }

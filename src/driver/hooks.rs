@@ -191,8 +191,9 @@ impl Driver {
             Kind::RetryIf | Kind::BeforeAttempt => self.run.until_deadline(),
             Kind::OnRetry | Kind::OnSuccess | Kind::OnGiveUp => None,
         };
+        let kill_after = self.command.hooks.kill_after;
         let limit = [self.command.hooks.timeout, until_deadline].into_iter().flatten().min();
-        Some(Hook::start(kind, command, environment, input, limit).map(|hook| {
+        Some(Hook::start(kind, command, environment, input, limit, kill_after).map(|hook| {
             let run_id = facts::of_run_id(self.run.history());
             self.tree.add_hook(hook.pid(), run_id.to_bytes());
             self.sinks.trace(|| format!("process {} is to run --{kind}", hook.pid()));

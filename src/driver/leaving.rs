@@ -15,7 +15,7 @@ use crate::jobs::control::Request;
 use crate::leftovers::Leftovers;
 use crate::unix::outlet::Stderr;
 use crate::unix::output::Output;
-use crate::unix::signals::{Received, let_the_second_kill};
+use crate::unix::signals::{Received, let_none_kill, let_the_second_kill};
 
 /// How long what is left to be written may take, once somebody tells us to stop.
 const LAST_REPORT: Duration = Duration::from_secs(2);
@@ -29,22 +29,21 @@ impl Driver {
         }
         let has_changed_the_terminal = self.run.history().last_attempt().is_some_and(|last| {
             // One that ended by itself is left to its effect.
-            last.exit_code.is_none() || last.was_cut() || self.run.was_told()
+            last.exit_code.is_none() || self.run.has_ended_the_last_attempt()
         });
         match &self.terminal {
-            Some(terminal) if has_changed_the_terminal => terminal.restore(),
-            Some(terminal) => terminal.take_back(),
+            Some(terminal) if has_changed_the_terminal => terminal.restore(&self.tree),
+            Some(terminal) => terminal.take_back(&self.tree),
             None => {}
         }
         let exit = self.write_held(exit).await;
         if let Some(record) = self.last.take() {
+            let_the_second_kill();
             self.sinks.write_reports(&record, self.run.history());
+            let_none_kill();
             self.run_last_hook(&record).await;
             self.end_hooks().await;
-            if self.run.history().has_failed() {
-                // What is left is to say so, which does not take long.
-                let_the_second_kill(&STOP_SIGNALS);
-            }
+            let_the_second_kill();
             self.sinks.say(&record, self.run.history());
         }
         // If stderr does not take it, there is nobody left to tell.

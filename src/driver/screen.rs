@@ -285,7 +285,7 @@ impl Driver {
         if !std::mem::replace(&mut self.screen.is_restored, true)
             && let Some(terminal) = &self.terminal
         {
-            terminal.restore();
+            terminal.restore(&self.tree);
         }
         if let Some(keys) = Keys::listen() {
             self.screen.listening = Listening::To(keys);

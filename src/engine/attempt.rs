@@ -28,7 +28,8 @@ pub struct Attempt {
     limits: Limits,
     /// Since when it has been silent, on the active clock; none while what it writes is not taken.
     silent_since: Option<Duration>,
-    ended: bool,
+    /// When the command ended by itself.
+    ended: Option<Time>,
     cut: Option<EndedBy>,
     told: bool,
     sent_by_processes: u32,
@@ -76,7 +77,7 @@ impl Attempt {
             started: now,
             limits,
             silent_since: Some(now.active),
-            ended: false,
+            ended: None,
             cut: None,
             told: false,
             sent_by_processes: 0,
@@ -98,9 +99,21 @@ impl Attempt {
         self.told
     }
 
-    /// The command has ended by itself: from now on no limit cuts it.
-    pub fn ended(&mut self) {
-        self.ended = true;
+    /// Whether we have begun to end it, which a key alone does not.
+    #[must_use]
+    pub fn is_being_ended(&self) -> bool {
+        self.grace_ends.is_some() || self.killed.is_some()
+    }
+
+    /// The command has ended: from now on no limit cuts it.
+    pub fn ended(&mut self, now: Time) {
+        self.ended.get_or_insert(now);
+    }
+
+    /// When it was over, as seen from now: where nobody ends what the command left, not the listening to that counts.
+    #[must_use]
+    pub fn over(&self, now: Time) -> Time {
+        self.ended.filter(|_| !self.is_being_ended()).unwrap_or(now)
     }
 
     /// It wrote something, and it was taken.
@@ -207,7 +220,7 @@ impl Attempt {
             .map(|remaining| (remaining, Why::Timeout, EndedBy::Timeout));
         let idle = active(self.silent_since, self.limits.idle_timeout)
             .map(|remaining| (remaining, Why::Idle, EndedBy::IdleTimeout));
-        deadline.into_iter().chain(timeout).chain(idle).filter(|_| !self.ended)
+        deadline.into_iter().chain(timeout).chain(idle).filter(|_| self.ended.is_none())
     }
 
     fn begin_grace(&mut self, now: Time) {

@@ -56,11 +56,12 @@ impl Judged {
         } else {
             Ruling::default()
         };
-        let active = now.active.saturating_sub(attempt.started.active);
+        let over = attempt.over(now);
+        let active = over.active.saturating_sub(attempt.started.active);
         Judged {
             event: AttemptEnded {
                 attempt: attempt.number,
-                elapsed: to_micros(now.elapsed.saturating_sub(attempt.started.elapsed)),
+                elapsed: to_micros(over.elapsed.saturating_sub(attempt.started.elapsed)),
                 ending,
                 judgement: ruling.judgement.clone(),
                 usage: remains.usage,

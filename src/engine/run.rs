@@ -44,6 +44,8 @@ pub struct Run {
     last: Option<Ending>,
     told: Option<Signal>,
     told_in_attempt: bool,
+    /// Whether we have begun to end the last attempt that ended.
+    has_ended_it: bool,
     /// Whether somebody stopped the run.
     is_stopped: bool,
     input_is_lost: bool,
@@ -72,6 +74,7 @@ impl Run {
             last: None,
             told: None,
             told_in_attempt: false,
+            has_ended_it: false,
             is_stopped: false,
             input_is_lost: false,
             untold_cut: None,
@@ -114,7 +117,7 @@ impl Run {
                 let remains = Remains { usage, leftovers, output_held, matches, hint, kept };
                 self.exited(status, remains, &mut actions);
             }
-            Input::Ended => self.in_attempt(|attempt, _| attempt.ended()),
+            Input::Ended => self.in_attempt(Attempt::ended),
             Input::Output => self.in_attempt(Attempt::wrote),
             Input::OutputStalled => self.in_attempt(|attempt, _| attempt.stalled()),
             Input::InputLost => self.input_is_lost = true,
@@ -150,10 +153,10 @@ impl Run {
         &self.history
     }
 
-    /// Whether a signal told us to stop.
+    /// Whether the attempt that ended last did not end by itself, but by what we sent it.
     #[must_use]
-    pub fn was_told(&self) -> bool {
-        self.told.is_some()
+    pub fn has_ended_the_last_attempt(&self) -> bool {
+        self.has_ended_it
     }
 
     /// How we end, once the run has stopped.
@@ -223,8 +226,10 @@ impl Run {
         };
         let (attempt, trigger, waited) = (attempt.clone(), *trigger, *waited);
         let event = AttemptStarted { attempt: attempt.number, trigger, pid, waited };
+        // When it was ordered: from there on its time is counted.
+        let record = self.record_at(attempt.started, Event::AttemptStarted(event));
         self.state = State::Attempting(attempt);
-        self.tell(Event::AttemptStarted(event), actions);
+        self.tell_record(record, actions);
         if let Some(cut) = self.untold_cut.take() {
             self.tell(Event::AttemptCut(cut), actions);
         }
@@ -272,6 +277,7 @@ impl Run {
         let judged =
             Judged::of(&self.policy, attempt, self.now, ending, remains, self.input_is_lost);
         self.told_in_attempt = attempt.was_told();
+        self.has_ended_it = attempt.is_being_ended();
         self.last = Some(judged.event.ending.clone());
         if self.policy.retry_if.is_some() && self.would_retry(&judged) {
             let record = self.record(Event::AttemptEnded(Box::new(judged.event.clone())));
@@ -461,13 +467,20 @@ impl Run {
     }
 
     fn record(&self, event: Event) -> Record {
-        let t = to_micros(self.now.elapsed);
+        self.record_at(self.now, event)
+    }
+
+    fn record_at(&self, moment: Time, event: Event) -> Record {
+        let t = to_micros(moment.elapsed);
         Record { at: self.history.started_at.plus(t), t, event }
     }
 
-    /// Every change of the history is told.
     fn tell(&mut self, event: Event, actions: &mut Vec<Action>) {
-        let record = self.record(event);
+        self.tell_record(self.record(event), actions);
+    }
+
+    /// Every change of the history is told.
+    fn tell_record(&mut self, record: Record, actions: &mut Vec<Action>) {
         self.history.apply(&record);
         actions.push(Action::Tell(record));
     }

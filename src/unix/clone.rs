@@ -13,6 +13,8 @@ use std::sync::OnceLock;
 
 use rustix::process::Pid;
 
+use super::missed;
+
 /// As much as the C library's posix_spawn takes for its child, and no more guarded than there.
 const STACK_SIZE: usize = 32 * 1024;
 
@@ -51,7 +53,11 @@ pub(super) unsafe fn clone<T>(
 ) -> io::Result<Pid> {
     static AT_FIRST: OnceLock<libc::c_long> = OnceLock::new();
     let memory = most_memory();
-    if memory - AT_FIRST.get_or_init(|| memory) <= MOST_GROWTH && version() >= FIRST_VERSION {
+    let may_share =
+        memory - AT_FIRST.get_or_init(|| memory) <= MOST_GROWTH && version() >= FIRST_VERSION;
+    // Last of all: what comes from here on, the kernel gives to the new process, too.
+    missed::note_pending();
+    if may_share {
         // SAFETY: as the caller promises.
         if let Some(pid) = unsafe { sharing::clone(code, given, stack) } {
             return Ok(pid);

@@ -14,6 +14,7 @@ pub mod line;
 #[cfg(feature = "redis")]
 pub mod link;
 pub mod lock;
+pub mod missed;
 pub mod outlet;
 pub mod output;
 mod plan;

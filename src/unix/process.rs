@@ -64,6 +64,12 @@ pub fn own_session() -> i32 {
     unsafe { libc::getsid(0) }
 }
 
+/// Whether we lead our session.
+#[must_use]
+pub fn leads_the_session() -> bool {
+    own_session() == rustix::process::getpid().as_raw_nonzero().get()
+}
+
 /// Whether a process, be it a zombie, leads a group.
 #[must_use]
 pub fn leads_its_group(pid: Pid) -> bool {

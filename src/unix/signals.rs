@@ -8,6 +8,7 @@ use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::pin::Pin;
 use std::ptr;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Poll, ready};
 
 use futures_core::Stream;
@@ -17,7 +18,7 @@ use signal_hook_tokio::SignalsInfo;
 
 use super::readable::Readable;
 use super::start::Start;
-use super::stop;
+use super::{missed, stop};
 use crate::engine::signal::Signal;
 
 /// Signals with a handler: what tells us to stop, where each one counts, however late we look.
@@ -26,8 +27,19 @@ const HANDLED: [libc::c_int; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, li
 /// What happens to our children, and to us as a job: however often it came, we look once.
 const LOOKED_AT: [libc::c_int; 2] = [libc::SIGCHLD, libc::SIGCONT];
 
-/// Signals that would end us, or are told to whoever asks, and are the command's; the real-time ones, too.
-const FOR_THE_COMMAND: [libc::c_int; 10] = [
+/// What stops us as a job: the handler knows how long it lasted.
+const STOPS: [libc::c_int; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+
+/// Signals that would end us, or are told to whoever asks, and are the command's; the real-time ones, too. A fault of our own ends us
+/// all the same: such a signal is not kept back by the kernel.
+const FOR_THE_COMMAND: [libc::c_int; 17] = [
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGABRT,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGSEGV,
+    libc::SIGSYS,
     libc::SIGUSR1,
     libc::SIGUSR2,
     libc::SIGALRM,
@@ -42,7 +54,7 @@ const FOR_THE_COMMAND: [libc::c_int; 10] = [
 
 /// What has handlers of ours: reset in a child before it unblocks anything.
 pub(super) fn with_handlers() -> impl Iterator<Item = libc::c_int> {
-    HANDLED.into_iter().chain([libc::SIGTSTP])
+    HANDLED.into_iter().chain(STOPS)
 }
 
 /// A signal that came.
@@ -74,11 +86,15 @@ impl Signals {
         };
         let heard = HANDLED.into_iter().filter(is_heard);
         let handled = SignalsInfo::with_exfiltrator(heard.clone(), WithRawSiginfo)?;
-        if is_heard(&libc::SIGTSTP) {
+        for number in heard.clone() {
             // SAFETY: the handler is async-signal-safe.
-            unsafe { signal_hook_registry::register_sigaction(libc::SIGTSTP, stop::handle)? };
+            unsafe { signal_hook_registry::register_sigaction(number, handle)? };
         }
-        change_mask(libc::SIG_UNBLOCK, heard.chain([libc::SIGTSTP]));
+        for number in STOPS.into_iter().filter(is_heard) {
+            // SAFETY: as above.
+            unsafe { signal_hook_registry::register_sigaction(number, stop::handle)? };
+        }
+        change_mask(libc::SIG_UNBLOCK, heard.chain(STOPS));
         let others = LOOKED_AT.into_iter().chain(FOR_THE_COMMAND);
         // Also those that were ignored, which are sorted out when one comes: to ask takes a system call for each.
         let others = others.chain(libc::SIGRTMIN()..=libc::SIGRTMAX());
@@ -148,14 +164,29 @@ fn change_mask(how: libc::c_int, signals: impl Iterator<Item = libc::c_int>) -> 
     }
 }
 
-/// From now on the first of these signals changes nothing, and a second one is deadly: for the last things that a process
+/// Whether one that tells us to stop is deadly.
+static DEADLY: AtomicU8 = AtomicU8::new(NONE);
+const NONE: u8 = 0;
+const SECOND: u8 = 1;
+const NEXT: u8 = 2;
+
+/// From now on the first signal that tells us to stop changes nothing, and a second one is deadly: for the last things that a process
 /// does, which are short.
-pub fn let_the_second_kill(signals: &[Signal]) {
-    let armed = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    for signal in signals.iter().filter(|signal| !Start::get().ignored(**signal)) {
-        let number = signal.number();
-        // They fail only for signals that cannot be handled.
-        let _deadly = signal_hook::flag::register_conditional_default(number, armed.clone());
-        let _arms = signal_hook::flag::register(number, armed.clone());
+pub fn let_the_second_kill() {
+    DEADLY.store(SECOND, Ordering::Relaxed);
+}
+
+/// From now on none is deadly.
+pub fn let_none_kill() {
+    DEADLY.store(NONE, Ordering::Relaxed);
+}
+
+/// Looks at a signal that tells us to stop as it comes: async-signal-safe.
+fn handle(info: &libc::siginfo_t) {
+    missed::handle(info);
+    match DEADLY.load(Ordering::Relaxed) {
+        SECOND => DEADLY.store(NEXT, Ordering::Relaxed),
+        NEXT => drop(signal_hook::low_level::emulate_default_handler(info.si_signo)),
+        _ => {}
     }
 }

@@ -2,11 +2,11 @@
 
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::clock::reading;
-use super::{keys, line};
+use super::{keys, line, missed};
 use crate::engine::signal::Signal;
 
 /// Whom a stop that a process asked for is passed on to: a pid, a group as its negative, or 0 for nobody.
@@ -14,6 +14,15 @@ static TARGET: AtomicI32 = AtomicI32::new(0);
 
 /// How long we were stopped, by our own doing, in nanoseconds of CLOCK_MONOTONIC.
 static STOPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Whether we were stopped, by our own doing, since this was last asked.
+static HAS_STOPPED: AtomicBool = AtomicBool::new(false);
+
+/// Whether we were stopped, but by SIGSTOP, since this was last asked.
+#[must_use]
+pub fn has_stopped_us() -> bool {
+    HAS_STOPPED.swap(false, Ordering::Relaxed)
+}
 
 /// How long we were stopped in all by [`stop`].
 pub(super) fn stopped() -> Duration {
@@ -30,18 +39,25 @@ pub(super) fn set_target(target: libc::pid_t) {
     TARGET.store(target, Ordering::Relaxed);
 }
 
-/// Handles SIGTSTP: async-signal-safe.
+/// Whether there are such processes: async-signal-safe.
+pub(super) fn has_target() -> bool {
+    TARGET.load(Ordering::Relaxed) != 0
+}
+
+/// Handles SIGTSTP, SIGTTIN and SIGTTOU: async-signal-safe.
 pub(super) fn handle(info: &libc::siginfo_t) {
+    let signal = info.si_signo;
     let target = TARGET.load(Ordering::Relaxed);
     // A positive code is the kernel's, which has sent it to our whole group: to the command as well, unless that has its own.
     let has_own_group = target < 0;
-    let is_to_pass_on = target != 0 && (has_own_group || info.si_code <= 0);
+    let has_missed_it = missed::take_number(signal);
+    let is_to_pass_on = target != 0 && (has_own_group || has_missed_it || info.si_code <= 0);
     // SAFETY: plain numbers; kill is async-signal-safe.
     let pass_on = |signal| unsafe { libc::kill(target, signal) };
     if is_to_pass_on {
-        pass_on(libc::SIGTSTP);
+        pass_on(signal);
     }
-    stop_by(libc::SIGTSTP);
+    stop_by(signal);
     if is_to_pass_on {
         // We were continued, or not even stopped: the kernel stops no group that nobody could continue.
         pass_on(libc::SIGCONT);
@@ -76,5 +92,6 @@ fn stop_by(number: libc::c_int) {
         libc::sigaction(number, handler.as_ptr(), ptr::null_mut());
         let lasted = reading(libc::CLOCK_MONOTONIC).saturating_sub(before).as_nanos();
         STOPPED.fetch_add(u64::try_from(lasted).unwrap_or(u64::MAX), Ordering::Relaxed);
+        HAS_STOPPED.store(true, Ordering::Relaxed);
     }
 }

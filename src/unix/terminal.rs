@@ -11,6 +11,8 @@ use rustix::termios::{
     LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr, tcsetpgrp,
 };
 
+use super::tree::Tree;
+
 /// The terminal, and what is to be put back.
 pub struct Terminal {
     tty: OwnedFd,
@@ -38,24 +40,34 @@ impl Terminal {
         self.modes.as_ref().is_some_and(echoes)
     }
 
+    /// We were continued: notes the modes, where we have been brought to the foreground only now.
+    pub fn continued(&mut self) {
+        if !self.was_ours && is_ours(&self.tty) {
+            self.was_ours = true;
+            self.modes = tcgetattr(&self.tty).ok();
+        }
+    }
+
     /// Puts back what an attempt has changed: only in the foreground, since in the background the terminal is somebody else's.
-    pub fn restore(&self) {
-        self.put_back(self.modes.as_ref());
+    pub fn restore(&self, tree: &Tree) {
+        self.put_back(self.modes.as_ref(), tree);
     }
 
     /// Takes back only the foreground, if the attempt took it: whoever waits for us could not read the terminal any more.
-    pub fn take_back(&self) {
-        self.put_back(None);
+    pub fn take_back(&self, tree: &Tree) {
+        self.put_back(None, tree);
     }
 
-    fn put_back(&self, modes: Option<&Termios>) {
+    fn put_back(&self, modes: Option<&Termios>, tree: &Tree) {
         if !self.was_ours {
             return;
         }
         let Some(ours) = own_group() else { return };
         let _undisturbed = Undisturbed::begin();
-        // A foreground group that has died was the command's; one that lives is the shell's, which moved us behind.
-        if tcgetpgrp(&self.tty).is_ok_and(|group| group != ours && is_dead(group)) {
+        // A foreground group that has died was the command's, and so is one of processes that it left; else it is the shell's, which
+        // moved us behind.
+        let is_of_the_command = |group| is_dead(group) || tree.has_group(group);
+        if tcgetpgrp(&self.tty).is_ok_and(|group| group != ours && is_of_the_command(group)) {
             let _kept_by_somebody = tcsetpgrp(&self.tty, ours);
         }
         if let Some(modes) = modes

@@ -114,6 +114,13 @@ impl Tree {
             || (process.parent == self.us && self.is_hook(process))
     }
 
+    /// Whether a group has a process that descends from us, whatever that belongs to.
+    #[must_use]
+    pub fn has_group(&self, group: Pid) -> bool {
+        let group = group.as_raw_nonzero().get();
+        walk(&processes(), self.us, &[], &|_| false).iter().any(|process| process.group == group)
+    }
+
     /// The living members, parents before children; also these processes and what descends from them.
     #[must_use]
     pub fn members(&self, others: &[i32]) -> Vec<Member> {

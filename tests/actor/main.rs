@@ -12,11 +12,12 @@ use std::time::Duration;
 
 const LIFETIME: u32 = 60;
 
-const NAMES: [(&str, libc::c_int); 28] = [
+const NAMES: [(&str, libc::c_int); 29] = [
     ("HUP", libc::SIGHUP),
     ("INT", libc::SIGINT),
     ("QUIT", libc::SIGQUIT),
     ("ILL", libc::SIGILL),
+    ("TRAP", libc::SIGTRAP),
     ("ABRT", libc::SIGABRT),
     ("FPE", libc::SIGFPE),
     ("KILL", libc::SIGKILL),

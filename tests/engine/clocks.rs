@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use retryrun::engine::event::SpawnErrorKind;
+use retryrun::engine::event::{Outcome, SpawnErrorKind};
+use retryrun::engine::output::Matches;
+use retryrun::engine::policy::Policy;
 use retryrun::engine::signal::Signal;
 use retryrun::engine::time::Time;
-use retryrun::engine::{Action, Input, Sender, Why};
+use retryrun::engine::{Action, ExitStatus, Input, Sender, Why};
 
-use crate::sim::{Happening, Reaction, Script, exits, hangs, secs};
+use crate::sim::{Happening, Reaction, Script, exited, exits, hangs, secs};
 
 #[test]
 fn a_machine_that_slept_retries_at_once() {
@@ -152,4 +154,32 @@ fn what_is_left_until_the_deadline_is_known() {
     run.handle(Time::default().plus(secs(11.0)), Input::Output);
     assert_eq!(run.until_deadline(), Some(Duration::ZERO));
     assert_eq!(Script::new([]).run().until_deadline(), None);
+}
+
+#[test]
+fn the_listening_after_a_commands_end_is_none_of_its_time() {
+    let at = |seconds| Time::default().plus(secs(seconds));
+    let healthy = |policy: &mut Policy| policy.healthy_after = Some(secs(1.0));
+    let mut run = Script::new([]).retries(1).policy(healthy).run();
+    run.handle(at(0.0), Input::Begin);
+    run.handle(at(0.2), Input::Started { pid: 1 });
+    run.handle(at(0.5), Input::Ended);
+    run.handle(at(2.5), exited(ExitStatus::Code(3), 0, Matches::default()));
+    let first = run.history().attempts[0].clone();
+    // From the order to start it, as its limits are.
+    assert_eq!(first.started_at, run.history().started_at);
+    assert_eq!(first.elapsed, Some(secs(0.5)));
+    run.handle(at(7.5), Input::Tick);
+    run.handle(at(7.5), Input::Started { pid: 2 });
+    run.handle(at(7.6), Input::Ended);
+    run.handle(at(9.6), exited(ExitStatus::Code(3), 0, Matches::default()));
+    assert_eq!(run.history().outcome, Some(Outcome::Exhausted), "neither was healthy");
+    // What we end, we also wait for.
+    let mut run = Script::new([]).retries(0).timeout(secs(1.0)).run();
+    run.handle(at(0.0), Input::Begin);
+    run.handle(at(0.0), Input::Started { pid: 1 });
+    run.handle(at(1.0), Input::Tick);
+    run.handle(at(1.5), Input::Ended);
+    run.handle(at(2.5), exited(ExitStatus::Code(3), 0, Matches::default()));
+    assert_eq!(run.history().attempts[0].elapsed, Some(secs(2.5)));
 }

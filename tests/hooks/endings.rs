@@ -209,7 +209,7 @@ fn two_signals_that_come_one_after_the_other_are_two() {
 fn a_signal_ends_the_last_hook_and_a_second_one_at_once() {
     for second in [false, true] {
         let hook = "trap 'echo heard' TERM; echo up; while :; do sleep 0.01; done";
-        let options = ["-n0", "--on-give-up", hook, "--hook-timeout=0"];
+        let options = ["-n0", "-k1", "--on-give-up", hook, "--hook-timeout=0"];
         let mut running = Test::bash(&options, "exit 7").start();
         running.stderr_with("up\n");
         let begun = now();
