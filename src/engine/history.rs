@@ -11,6 +11,7 @@ use super::event::{
     RunResumed, RunStarted, RunStopped, Trigger, Verdict,
 };
 use super::signal::Signal;
+use super::tally::Tally;
 use super::time::{Timestamp, human_measured, optional_seconds, seconds, to_micros};
 
 /// How many attempts are kept from the beginning of a run.
@@ -82,7 +83,7 @@ pub struct History {
     pub retries_used: u64,
     /// Those of them that each rule ordered.
     #[serde(skip)]
-    pub retries_by_rule: Vec<RuleRetries>,
+    pub retries_by_rule: Tally,
     /// The wait before the last of them.
     #[serde(skip)]
     pub previous_delay: Option<Duration>,
@@ -157,24 +158,13 @@ pub struct Attempt {
     pub next_delay: Option<Duration>,
 }
 
-/// How many retries one rule ordered. Two rules with one text in one place ask the same, and the first of them answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuleRetries {
-    /// The rule, as it is written.
-    pub rule: Option<String>,
-    /// Where it stands.
-    pub rule_origin: Option<String>,
-    /// How many.
-    pub retries: u64,
-}
-
 /// A history with what it does not show, to be gone on with where its records are not kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Condensed {
     history: History,
     retries_used: u64,
     #[serde(default)]
-    retries_by_rule: Vec<RuleRetries>,
+    retries_by_rule: Tally,
     #[serde(with = "optional_seconds")]
     previous_delay: Option<Duration>,
     successes: u64,
@@ -225,7 +215,7 @@ impl History {
             attempts: Vec::new(),
             attempts_omitted: 0,
             retries_used: 0,
-            retries_by_rule: Vec::new(),
+            retries_by_rule: Tally::default(),
             previous_delay: None,
             successes: 0,
         }
@@ -317,7 +307,9 @@ impl History {
             for count in [&mut self.retry_count, &mut self.retries_used] {
                 *count = count.saturating_add(1);
             }
-            self.count_for_its_rule();
+            if let Some(failed) = self.attempts.last() {
+                self.retries_by_rule.count(failed);
+            }
             self.last_retry_at = Some(record.at);
         }
         if self.attempts.len() == FIRST_KEPT + LAST_KEPT {
@@ -409,25 +401,6 @@ impl History {
         self.last_number() > self.successes
     }
 
-    /// How many of the retries since the count was last set to zero the rule ordered that decided the last attempt.
-    #[must_use]
-    pub fn retries_of_the_last_rule(&self) -> u64 {
-        let Some(last) = self.last_attempt() else { return 0 };
-        self.retries_by_rule.iter().find(|counted| counted.decided(last)).map_or(0, |it| it.retries)
-    }
-
-    fn count_for_its_rule(&mut self) {
-        let Some(last) = self.attempts.last() else { return };
-        match self.retries_by_rule.iter_mut().find(|counted| counted.decided(last)) {
-            Some(counted) => counted.retries = counted.retries.saturating_add(1),
-            None => self.retries_by_rule.push(RuleRetries {
-                rule: last.rule.clone(),
-                rule_origin: last.rule_origin.clone(),
-                retries: 1,
-            }),
-        }
-    }
-
     /// The number of the last attempt; 0 before the first.
     #[must_use]
     pub fn last_number(&self) -> u64 {
@@ -485,12 +458,6 @@ impl History {
             Some(reason) => format!("{text}{each_time} ({reason})"),
             None => format!("{text}{each_time}"),
         }
-    }
-}
-
-impl RuleRetries {
-    fn decided(&self, attempt: &Attempt) -> bool {
-        self.rule == attempt.rule && self.rule_origin == attempt.rule_origin
     }
 }
 

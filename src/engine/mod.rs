@@ -23,6 +23,7 @@ pub mod run;
 pub mod signal;
 pub mod state;
 mod table;
+pub mod tally;
 pub mod time;
 
 pub use run::Run;

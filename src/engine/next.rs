@@ -82,7 +82,7 @@ impl Standing<'_> {
     fn retry(&self, judged: &Judged) -> Next {
         let (used, of_rule) = match judged.is_healthy {
             true => (0, 0),
-            false => (self.history.retries_used, self.history.retries_of_the_last_rule()),
+            false => (self.history.retries_used, self.of_the_last_rule()),
         };
         let is_within = judged.ruling.limit.is_none_or(|limit| of_rule < limit);
         if !(is_within && self.policy.retries.allow_after(used)) {
@@ -101,6 +101,11 @@ impl Standing<'_> {
         };
         let delay = to_micros(planned.max(asked));
         self.within_the_deadline(delay, Next::Retry { used, delay })
+    }
+
+    /// How many of the retries that count the rule has ordered that decided the attempt.
+    fn of_the_last_rule(&self) -> u64 {
+        self.history.last_attempt().map_or(0, |last| self.history.retries_by_rule.of(last))
     }
 
     /// A wait that would end past the deadline is not begun. Equal is too late as well: nothing may start at the deadline.

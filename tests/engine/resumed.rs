@@ -6,11 +6,13 @@ use retryrun::engine::Token::{Granted, Refused};
 use retryrun::engine::classify::{PlacedRule, Rules};
 use retryrun::engine::event::{EndedBy, Event, Outcome, Record, RunStarted, Trigger, Verdict};
 use retryrun::engine::exit::Exit;
-use retryrun::engine::history::{Condensed, History, RuleRetries};
+use retryrun::engine::history::{Attempt, Condensed, History};
 use retryrun::engine::policy::{Policy, Retries};
 use retryrun::engine::resume::{Stood, Unended};
 use retryrun::engine::signal::Signal;
 use retryrun::engine::{Action, Input, Run};
+
+use serde_json::json;
 
 use crate::sim::{Happening, Played, Script, default_policy, dies, exits, hangs, rule, secs};
 
@@ -467,11 +469,9 @@ fn whatever_numbers_a_journal_says_nothing_is_counted_past_the_largest() {
     let most = |mut history: History| {
         history.retry_count = u64::MAX;
         history.retries_used = u64::MAX;
-        history.retries_by_rule = vec![RuleRetries {
-            rule: history.attempts[0].rule.clone(),
-            rule_origin: history.attempts[0].rule_origin.clone(),
-            retries: u64::MAX,
-        }];
+        let Attempt { rule, rule_origin, .. } = &history.attempts[0];
+        let most = json!([{ "rule": rule, "rule_origin": rule_origin, "retries": u64::MAX }]);
+        history.retries_by_rule = serde_json::from_value(most).expect("a tally");
         history.attempts_omitted = u64::MAX;
         history.successes = u64::MAX;
         history
