@@ -233,7 +233,8 @@ fn the_end_of_stderr_is_in_the_history_where_it_is_read() {
     };
     assert_eq!(tail(&[]), None, "nothing reads it");
     assert_eq!(tail(&["--tail", "10"]).as_deref(), Some("4999\n5000\n"));
-    assert_eq!(tail(&["--idle-timeout", "60"]).map(|text| text.len()), Some(4095), "whole words");
+    assert_eq!(tail(&["--tail", "3"]).as_deref(), Some("00\n"), "also within a word");
+    assert_eq!(tail(&["--idle-timeout", "60"]).map(|text| text.len()), Some(4096));
     assert_eq!(tail(&["--idle-timeout", "60", "--tail", "0"]), None);
     let secret = Test::bash(&["-n0", "--tail=1KiB"], "echo token is tok-123456 >&2; exit 1");
     let ran = secret.env("MY_TOKEN", "tok-123456").run();

@@ -1,6 +1,7 @@
 //! A part of a text that is shown: secrets are masked first, in what stands around it too, and then it is cut.
 //!
-//! Of a secret that the cut goes through nothing is left but its mask; where none is, the part is cut at whole words.
+//! Of a secret that the cut goes through nothing is left but its mask; where none is, the part of a line is cut at whole words, and the end
+//! of a stream between characters.
 
 use std::ops::Range;
 
@@ -32,16 +33,16 @@ pub fn excerpt(bytes: &[u8], shown: Range<usize>, mask: &dyn Fn(&str) -> String)
     masked.get(start..start + whole).unwrap_or_default().to_owned()
 }
 
-/// At most so many bytes of the end of a text, from a whole word.
+/// The last bytes, at most so many, as text, with all masked that is a secret in the whole of it.
 #[must_use]
-pub fn end_of(text: &str, size: usize) -> &str {
-    match text.len().checked_sub(size) {
-        None | Some(0) => text,
-        Some(start) => {
-            let whole = from_a_whole_word(within(text, start - 1..text.len())).len();
-            last(text, 0..text.len(), whole)
-        }
-    }
+pub fn end(bytes: &[u8], size: usize, mask: &dyn Fn(&str) -> String) -> String {
+    let masked = mask(&String::from_utf8_lossy(bytes));
+    let before = bytes.get(..bytes.len().saturating_sub(size)).unwrap_or_default();
+    let start = begins_alike(&masked, &mask(&String::from_utf8_lossy(before)));
+    // A mask may be longer than what it hides, as is what stands for bytes that are no text.
+    let start = start.max(masked.len().saturating_sub(size));
+    let start = (start..=masked.len()).find(|index| masked.is_char_boundary(*index));
+    masked.get(start.unwrap_or(masked.len())..).unwrap_or_default().to_owned()
 }
 
 /// How many bytes of a masked text come from the text before a cut, masked by itself: up to there they are alike, or up to a secret that the
@@ -99,9 +100,25 @@ mod tests {
         assert_eq!(shown("one two six", 5..5), "");
         assert_eq!(shown("aaaaaa", 2..4), "");
         assert_eq!(excerpt(b"\xff\xff\xff", 1..3, &str::to_owned), "\u{fffd}\u{fffd}");
-        assert_eq!(end_of("one two six", 7), "two six");
-        assert_eq!(end_of("one two six", 5), "six");
-        assert_eq!(end_of("one", 3), "one");
-        assert_eq!(end_of("one", 2), "");
+    }
+
+    #[test]
+    fn an_end_is_cut_between_characters_and_shows_no_part_of_a_secret() {
+        let mask = |text: &str| text.replace("correct horse battery", "***");
+        let end = |text: &str, size| end(text.as_bytes(), size, &mask);
+        for (size, shown) in
+            [(0, ""), (2, "ix"), (5, "o six"), (11, "one two six"), (99, "one two six")]
+        {
+            assert_eq!(end("one two six", size), shown);
+        }
+        assert_eq!(end("éé", 3), "é");
+        assert_eq!(end("éé", 1), "");
+        assert_eq!(super::end(b"a\xff\xff", 3, &mask), "\u{fffd}");
+        let text = "one correct horse battery two";
+        for size in 0..=text.len() {
+            let shown = end(text, size);
+            assert!("one *** two".ends_with(&shown) && shown.len() <= size, "{size}: {shown}");
+            assert!(size < 4 || shown.ends_with(" two"), "{size}: {shown}");
+        }
     }
 }
