@@ -67,8 +67,10 @@ fn every_setting_can_be_said_everywhere() {
             said.push((Explained::with(&[&format!("{short}{value}")]), flag.clone()));
         }
         let is_list = matches!(key, "redact" | "exit_code");
+        let is_number = matches!(key, "retries" | "multiplier" | "seed") && value != "inf";
+        let written = if is_number { value.to_owned() } else { format!("{value:?}") };
         let line =
-            if is_list { format!("{key} = [{value:?}]") } else { format!("{key} = {value:?}") };
+            if is_list { format!("{key} = [{written}]") } else { format!("{key} = {written}") };
         said.push((configured(&line), "c.toml:1".to_owned()));
         for (explained, origin) in said {
             assert_eq!(explained.value(key), &shown, "{key} by {origin}");

@@ -502,8 +502,24 @@ fn values_are_refused_with_what_was_expected() {
         ("retries = -1", format!("1:11: invalid value `-1`: {number}")),
         ("retries = 1.5", format!("1:11: invalid value `1.5`: {number}")),
         ("retries = ''", format!("1:11: invalid value ``: {number}")),
-        ("retries = true", "1:11: invalid type: boolean `true`, expected a string or a number".into()),
-        ("[retries]\na = 1", "1:1: invalid type: table, expected a string or a number".into()),
+        ("retries = true", "1:11: invalid type: boolean `true`, expected a whole number".into()),
+        ("retries = '5'", "1:11: invalid type: string \"5\", expected a whole number".into()),
+        ("retries = 5.0", "1:11: invalid type: floating point `5.0`, expected a whole number".into()),
+        ("retries = inf", "1:11: invalid type: floating point `inf`, expected a whole number".into()),
+        ("seed = '7'", "1:8: invalid type: string \"7\", expected a whole number".into()),
+        ("keep_runs = '5'", "1:13: invalid type: string \"5\", expected a whole number".into()),
+        ("consecutive = '2'", "1:15: invalid type: string \"2\", expected a whole number".into()),
+        ("attempts = '5'", "1:12: invalid type: string \"5\", expected a whole number".into()),
+        ("multiplier = '3'", "1:14: invalid type: string \"3\", expected a number".into()),
+        ("multiplier = '.5'", "1:14: invalid value `.5`: expected a number, 1 or more, such as `2` or `1.5`".into()),
+        ("verbose = '1'", "1:11: invalid type: string \"1\", expected `true`, `false`, or a number from 0 to 2".into()),
+        ("stop_on = [2]", "1:12: invalid type: integer `2`, expected a string".into()),
+        ("stop_on = 3", "1:11: invalid type: integer `3`, expected a list, in brackets".into()),
+        ("redact = [3]", "1:11: invalid type: integer `3`, expected a string".into()),
+        ("history = 1", "1:11: invalid type: integer `1`, expected a string".into()),
+        ("stop_signal = 1.5", "1:15: invalid value `1.5`: expected a signal: a name such as `TERM` or `SIGTERM`, or a number".into()),
+        ("tail = true", "1:8: invalid type: boolean `true`, expected a string or a whole number".into()),
+        ("[retries]\na = 1", "1:1: invalid type: table, expected a whole number".into()),
         (
             "retries = 18446744073709551616",
             format!("1:11: invalid value `18446744073709551616`: {number}"),
@@ -533,6 +549,34 @@ fn values_are_refused_with_what_was_expected() {
         ("[policy.x]\ninherit = 1", "2:11: invalid type: integer `1`, expected a string".into()),
     ] {
         assert_eq!(fault(content), format!("c.toml:{message}"));
+    }
+}
+
+#[test]
+fn values_are_taken_in_every_form_in_which_they_can_be_written() {
+    for content in [
+        "retries = 'unlimited'",
+        "retries = 'inf'",
+        "attempts = 'unlimited'",
+        "multiplier = 3",
+        "multiplier = 1.5",
+        "delay = 5",
+        "delay = 0.5",
+        "delay = '5'",
+        "delay = '5s'",
+        "delays = '1,2'",
+        "delays = [1, 0.5, '2s']",
+        "tail = 4096",
+        "tail = '4096'",
+        "tail = '4KiB'",
+        "stop_signal = 15",
+        "stop_signal = '15'",
+        "stop_signal = 'TERM'",
+        "verbose = true",
+        "verbose = 2",
+        "rules = [{ retry_on = '7', limit = 'unlimited', delay = 5 }]",
+    ] {
+        assert_eq!(configured(content, &["true"]).run().code(), Some(0), "{content}");
     }
 }
 
@@ -577,6 +621,11 @@ fn rules_stand_in_one_style() {
             "rules = [{ retry_on = '7', limit = -1 }]",
             "1:36: invalid value `-1`: expected a whole number of retries, 0 or more, or `unlimited`",
         ),
+        (
+            "rules = [{ retry_on = '7', limit = '5' }]",
+            "1:36: invalid type: string \"5\", expected a whole number",
+        ),
+        ("rules = [{ retry_on = 7 }]", "1:23: invalid type: integer `7`, expected a string"),
         ("rules = 7", "1:9: invalid type: integer `7`, expected a list, in brackets"),
         (
             "rules = [{ stop_on = 'x' }]",

@@ -11,6 +11,7 @@ use serde::de::{Deserializer, IntoDeserializer, Visitor};
 
 use super::options::OPTIONS;
 use crate::config::check_rule;
+use crate::config::environment::Text;
 use crate::config::settings::Settings;
 
 /// An option that is a setting.
@@ -201,8 +202,22 @@ impl<'de> Deserializer<'de> for Said<'de> {
         visitor.visit_some(self)
     }
 
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        match self {
+            Said::Value(text) => Text(text).deserialize_u64(visitor),
+            Said::On | Said::List(_) => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        match self {
+            Said::Value(text) => Text(text).deserialize_f64(visitor),
+            Said::On | Said::List(_) => self.deserialize_any(visitor),
+        }
+    }
+
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct newtype_struct
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u128 f32 char str string bytes byte_buf unit unit_struct newtype_struct
         seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }

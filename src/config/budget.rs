@@ -79,7 +79,7 @@ impl Serialize for Budget {
     }
 }
 
-scalars!(Budget);
+scalars!(Word: Budget);
 
 #[cfg(test)]
 mod tests {

@@ -178,9 +178,9 @@ fn checked<'a>(key: &'static str, value: &'a OsStr) -> Result<Text<'a>, Error> {
     Ok(Text(text))
 }
 
-/// A value as the environment has it: text, a switch in words, or a list with an item a line.
+/// A value as the environment has it: text, digits of a number, a switch in words, or a list with an item a line.
 #[derive(Clone, Copy)]
-struct Text<'a>(&'a str);
+pub struct Text<'a>(pub &'a str);
 
 impl<'de> IntoDeserializer<'de, ValueError> for Text<'de> {
     type Deserializer = Self;
@@ -211,13 +211,40 @@ impl<'de> Deserializer<'de> for Text<'de> {
         }
     }
 
+    /// A switch that is a number, too.
+    fn deserialize_u8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        match self.0 {
+            "true" | "yes" => visitor.visit_bool(true),
+            "false" | "no" => visitor.visit_bool(false),
+            other => match other.parse() {
+                Ok(number) => visitor.visit_i64(number),
+                Err(_) => self.deserialize_any(visitor),
+            },
+        }
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        let is_plain = self.0.bytes().all(|byte| byte.is_ascii_digit());
+        match self.0.parse() {
+            Ok(number) if is_plain => visitor.visit_u64(number),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+        match self.0.parse::<f64>() {
+            Ok(number) if number.is_finite() => visitor.visit_f64(number),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         let lines = self.0.lines().filter(|line| !line.trim().is_empty());
         visitor.visit_seq(SeqDeserializer::new(lines.map(Text)))
     }
 
     serde::forward_to_deserialize_any! {
-        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct newtype_struct
+        i8 i16 i32 i64 i128 u16 u32 u128 f32 char str string bytes byte_buf unit unit_struct newtype_struct
         tuple tuple_struct map struct enum identifier ignored_any
     }
 }

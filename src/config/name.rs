@@ -46,7 +46,7 @@ impl fmt::Display for Name {
     }
 }
 
-scalars!(Name);
+scalars!(Word: Name);
 
 #[cfg(test)]
 mod tests {

@@ -148,7 +148,7 @@ impl Serialize for Report {
     }
 }
 
-scalars!(Report);
+scalars!(Word: Report);
 
 #[cfg(test)]
 mod tests {

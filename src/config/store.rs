@@ -10,7 +10,7 @@ use std::str::FromStr;
 use percent_encoding::percent_decode_str;
 use serde::{Serialize, Serializer};
 
-use crate::engine::keyword::Scalar;
+use crate::engine::keyword::Form;
 
 /// The port of Redis.
 const PORT: u16 = 6379;
@@ -199,7 +199,7 @@ impl Serialize for Store {
 impl<'de> serde::Deserialize<'de> for Store {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Store, D::Error> {
         // What is no text is quoted, and cannot be a secret.
-        deserializer.deserialize_any(Scalar::<Text>::visitor()).map(|Text(store)| store)
+        Form::Word.read(deserializer).map(|Text(store)| store)
     }
 }
 

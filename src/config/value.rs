@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 use crate::engine::backoff::Jitter;
 use crate::engine::classify::Rule;
 use crate::engine::exit::ExitCode;
-use crate::engine::keyword::{Scalar, keywords, scalars};
+use crate::engine::keyword::{keywords, scalars};
 use crate::engine::policy::{Attempts, Consecutive, Retries};
 use crate::engine::time::human;
 use crate::patterns::delay::{DelaySearch, USUAL_FORMS};
@@ -192,21 +192,11 @@ keywords! {
     }
 }
 
-scalars!(
-    DelayFrom,
-    Size,
-    Count,
-    Retries,
-    Attempts,
-    Consecutive,
-    Jitter,
-    Rule,
-    ExitCode,
-    Seconds,
-    Multiplier,
-    Seed,
-    Pattern
-);
+scalars!(Word: DelayFrom, Jitter, Rule, ExitCode, Pattern);
+scalars!(Whole: Count, Retries, Attempts, Consecutive, Seed);
+scalars!(Fraction: Multiplier);
+scalars!(WordOrWhole: Size);
+scalars!(WordOrNumber: Seconds);
 
 /// A duration: a number of seconds (`5`, `0.5`, `.5`) or one with units (`500ms`, `1m30s`, `2h 15m`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -384,7 +374,8 @@ impl<'de> Deserialize<'de> for Delays {
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Delays, E> {
-                Scalar::visitor().visit_str(text)
+                text.parse()
+                    .map_err(|expected| E::custom(format!("invalid value `{text}`: {expected}")))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Delays, A::Error> {

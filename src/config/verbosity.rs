@@ -60,7 +60,7 @@ impl Serialize for Verbosity {
 }
 
 impl<'de> Deserialize<'de> for Verbosity {
-    /// Takes a switch, a number, or either as text.
+    /// Takes a switch or a number.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Verbosity, D::Error> {
         struct SwitchOrNumber;
         impl Visitor<'_> for SwitchOrNumber {
@@ -75,14 +75,19 @@ impl<'de> Deserialize<'de> for Verbosity {
             }
 
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<Verbosity, E> {
-                self.visit_str(&number.to_string())
+                let number = number.to_string();
+                number
+                    .parse()
+                    .map_err(|expected| E::custom(format!("invalid value `{number}`: {expected}")))
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Verbosity, E> {
-                text.parse()
+                text.parse::<Verbosity>()
                     .map_err(|expected| E::custom(format!("invalid value `{text}`: {expected}")))
+                    .and_then(|_| Err(E::invalid_type(de::Unexpected::Str(text), &self)))
             }
         }
-        deserializer.deserialize_any(SwitchOrNumber)
+        // As text it is a number, too.
+        deserializer.deserialize_u8(SwitchOrNumber)
     }
 }

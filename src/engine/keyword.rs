@@ -52,16 +52,16 @@ macro_rules! keywords {
             }
         }
 
-        $crate::engine::keyword::scalars!($name);
+        $crate::engine::keyword::scalars!(Word: $name);
     };
 }
 
-/// Reads types from serde as they are read from text: from a string, or from a number by its digits.
+/// Reads types from serde as they are read from text: from the forms of a [`Scalar`] in which users write them.
 macro_rules! scalars {
-    ($($name:ty),+ $(,)?) => {
+    ($form:ident: $($name:ty),+ $(,)?) => {
         $(impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any($crate::engine::keyword::Scalar::<$name>::visitor())
+                $crate::engine::keyword::Form::$form.read(deserializer)
             }
         })+
     };
@@ -69,14 +69,68 @@ macro_rules! scalars {
 
 pub(crate) use {keywords, scalars};
 
-/// Takes what stands for a word or a number, and reads it as text.
-pub struct Scalar<T>(PhantomData<T>);
+/// How users write a value where words and numbers differ, as in TOML. Where all is text, as in the environment, a text of digits is a
+/// number to whoever asks for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// In quotes.
+    Word,
+    /// Digits; or a word that is no number, in quotes.
+    Whole,
+    /// Digits, with a point or without.
+    Fraction,
+    /// A word, or digits.
+    WordOrWhole,
+    /// A word, or digits with a point or without.
+    WordOrNumber,
+}
 
-impl<T> Scalar<T> {
-    /// A visitor for one value.
-    #[must_use]
-    pub fn visitor() -> Scalar<T> {
-        Scalar(PhantomData)
+impl Form {
+    /// Reads one value of this form.
+    ///
+    /// # Errors
+    /// It has another form, or is none of its type.
+    pub fn read<'de, T, D>(self, deserializer: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err = String>,
+        D: de::Deserializer<'de>,
+    {
+        let visitor = Scalar { form: self, value: PhantomData };
+        match self {
+            Form::Whole => deserializer.deserialize_u64(visitor),
+            Form::Fraction => deserializer.deserialize_f64(visitor),
+            Form::Word | Form::WordOrWhole | Form::WordOrNumber => {
+                deserializer.deserialize_any(visitor)
+            }
+        }
+    }
+
+    fn is_number(self) -> bool {
+        matches!(self, Form::Whole | Form::Fraction)
+    }
+}
+
+/// Takes what stands for a word or a number, and reads it as text.
+struct Scalar<T> {
+    form: Form,
+    value: PhantomData<T>,
+}
+
+impl<T: FromStr<Err = String>> Scalar<T> {
+    fn parse<E: de::Error>(text: &str) -> Result<T, E> {
+        text.parse().map_err(|expected| E::custom(format!("invalid value `{text}`: {expected}")))
+    }
+
+    fn whole<E: de::Error>(&self, number: &dyn fmt::Display) -> Result<T, E> {
+        match self.form {
+            Form::Word => {
+                let found = format!("integer `{number}`");
+                Err(E::invalid_type(de::Unexpected::Other(&found), self))
+            }
+            Form::Whole | Form::Fraction | Form::WordOrWhole | Form::WordOrNumber => {
+                Scalar::parse(&number.to_string())
+            }
+        }
     }
 }
 
@@ -84,31 +138,49 @@ impl<T: FromStr<Err = String>> de::Visitor<'_> for Scalar<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string or a number")
+        f.write_str(match self.form {
+            Form::Word => "a string",
+            Form::Whole => "a whole number",
+            Form::Fraction => "a number",
+            Form::WordOrWhole => "a string or a whole number",
+            Form::WordOrNumber => "a string or a number",
+        })
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-        text.parse().map_err(|expected| E::custom(format!("invalid value `{text}`: {expected}")))
+        let value = Scalar::parse(text)?;
+        if self.form.is_number() && text.starts_with(|c: char| !c.is_ascii_alphabetic()) {
+            return Err(E::invalid_type(de::Unexpected::Str(text), &self));
+        }
+        Ok(value)
     }
 
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
-        self.visit_str(&number.to_string())
+        self.whole(&number)
     }
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
-        self.visit_str(&number.to_string())
+        self.whole(&number)
     }
 
     fn visit_i128<E: de::Error>(self, number: i128) -> Result<T, E> {
-        self.visit_str(&number.to_string())
+        self.whole(&number)
     }
 
     fn visit_u128<E: de::Error>(self, number: u128) -> Result<T, E> {
-        self.visit_str(&number.to_string())
+        self.whole(&number)
     }
 
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
-        self.visit_str(&number.to_string())
+        let refused = E::invalid_type(de::Unexpected::Float(number), &self);
+        match self.form {
+            Form::Word => Err(refused),
+            Form::Fraction | Form::WordOrNumber => Scalar::parse(&number.to_string()),
+            // Half a retry is none; but five are not written with a point either.
+            Form::Whole | Form::WordOrWhole => {
+                Scalar::parse(&number.to_string()).and_then(|_: T| Err(refused))
+            }
+        }
     }
 }
 
@@ -167,14 +239,49 @@ mod tests {
     }
 
     #[test]
-    fn other_values_than_words_and_numbers_are_refused() {
+    fn other_values_than_words_are_refused() {
         let refusal = |json: &str| match serde_json::from_str::<Shape>(json) {
             Ok(shape) => panic!("{shape}"),
             Err(error) => error.to_string(),
         };
-        for json in ["true", "[3]", "null"] {
-            assert!(refusal(json).contains("expected a string or a number"), "{json}");
+        for json in ["true", "[3]", "null", "-3", "0.5"] {
+            assert!(refusal(json).contains("expected a string"), "{json}");
         }
-        assert!(refusal("-3").starts_with("invalid value `-3`: expected `constant`"));
+        assert!(refusal("-3").starts_with("invalid type: integer `-3`"));
+    }
+
+    #[test]
+    fn a_number_stands_without_quotes_and_a_word_within_them() {
+        fn read(form: Form, value: &str) -> Result<String, String> {
+            let value = toml::de::ValueDeserializer::parse(value).expect(value);
+            let read: Result<Digits, _> = form.read(value);
+            read.map(|Digits(text)| text).map_err(|error| error.message().to_owned())
+        }
+        struct Digits(String);
+        impl FromStr for Digits {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Digits, String> {
+                Some(Digits(text.to_owned())).filter(|_| text != "x").ok_or("no x".to_owned())
+            }
+        }
+        let refused = |form, value: &str| read(form, value).expect_err(value);
+        assert_eq!(read(Form::Whole, "5").as_deref(), Ok("5"));
+        assert_eq!(read(Form::Whole, r#""unlimited""#).as_deref(), Ok("unlimited"));
+        let quoted = refused(Form::Whole, r#""5""#);
+        assert_eq!(quoted, "invalid type: string \"5\", expected a whole number");
+        let float = refused(Form::Whole, "5.0");
+        assert_eq!(float, "invalid type: floating point `5.0`, expected a whole number");
+        assert_eq!(refused(Form::Whole, r#""x""#), "invalid value `x`: no x");
+        for value in ["2", "1.5"] {
+            assert_eq!(read(Form::Fraction, value).as_deref(), Ok(value));
+            assert_eq!(read(Form::WordOrNumber, value).as_deref(), Ok(value));
+            assert_eq!(read(Form::WordOrNumber, &format!("\"{value}\"")).as_deref(), Ok(value));
+            let quoted = refused(Form::Fraction, &format!("\"{value}\""));
+            assert_eq!(quoted, format!("invalid type: string \"{value}\", expected a number"));
+        }
+        assert_eq!(read(Form::WordOrWhole, "15").as_deref(), Ok("15"));
+        assert_eq!(read(Form::WordOrWhole, r#""15""#).as_deref(), Ok("15"));
+        assert!(refused(Form::WordOrWhole, "1.5").ends_with("expected a string or a whole number"));
     }
 }

@@ -141,7 +141,7 @@ impl Serialize for Signal {
     }
 }
 
-scalars!(Signal);
+scalars!(WordOrWhole: Signal);
 
 #[cfg(test)]
 mod tests {
