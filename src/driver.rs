@@ -270,7 +270,7 @@ impl Driver {
         self.streams.outputs.hurry();
         if let Err(error) = child.end(signal, &self.tree) {
             let reason = reason(&error);
-            self.sinks.warn(&format!("cannot send {signal} to all processes: {reason}"));
+            self.sinks.error(&format!("cannot send {signal} to all processes: {reason}"));
         }
     }
 
@@ -283,7 +283,7 @@ impl Driver {
             }
             Err(error) => {
                 let reason = reason(&error);
-                self.sinks.warn(&format!("cannot end what the attempt left behind: {reason}"));
+                self.sinks.error(&format!("cannot end what the attempt left behind: {reason}"));
                 Some(Input::Swept { survives: false })
             }
         }
@@ -399,7 +399,7 @@ impl Driver {
         };
         // A log may fail at every attempt.
         if self.warned.insert(text.clone()) {
-            self.sinks.warn(&text);
+            self.sinks.error(&text);
         }
         input
     }

@@ -43,8 +43,8 @@ pub struct Job {
     _lock: Lock,
     /// The run to go on with.
     told: Option<Told>,
-    /// What is to be said of it.
-    warnings: Vec<String>,
+    /// What of its state cannot be read.
+    damage: Vec<String>,
 }
 
 impl Job {
@@ -59,7 +59,7 @@ impl Job {
             return Err(is_taken(&folder, name));
         };
         lock.sign(std::process::id());
-        let (told, warning) = match journal::read(&folder) {
+        let (told, emptiness) = match journal::read(&folder) {
             // Whatever it is, it is to be forgotten.
             _ if fresh => (None, None),
             Ok(Some(told)) => (Some(told), None),
@@ -73,8 +73,8 @@ impl Job {
         };
         let told = told.filter(|told| told.unended().is_some());
         let damage = told.as_ref().and_then(|told| damage(told, name));
-        let warnings = warning.into_iter().chain(damage).collect();
-        Ok(Job { folder, _lock: lock, told, warnings })
+        let damage = emptiness.into_iter().chain(damage).collect();
+        Ok(Job { folder, _lock: lock, told, damage })
     }
 
     /// The run to go on with, and what it was called with, the latest call last.
@@ -90,16 +90,16 @@ impl Job {
         self.told.as_ref().map_or(&[], |told| &told.records)
     }
 
-    /// What is to be said of the state that was found.
+    /// What of the state that was found cannot be read, in words.
     #[must_use]
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
+    pub fn damage(&self) -> &[String] {
+        &self.damage
     }
 
     /// What earlier calls said cannot be read.
     pub fn note_unreadable(&mut self, error: &str) {
         let text = format!("what earlier calls of this run said counts for nothing: {error}");
-        self.warnings.push(text);
+        self.damage.push(text);
     }
 
     /// The folder, for requests.

@@ -380,8 +380,8 @@ fn execute(
     }
     let budget = Budget::open(&resolved.sharing, state)?;
     let now = clock::timestamp();
-    for warning in job.map_or(&[][..], Job::warnings) {
-        sinks.warn(&(command.mask)(warning));
+    for damage in job.map_or(&[][..], Job::damage) {
+        sinks.error(&(command.mask)(damage));
     }
     let run = match unended {
         Some(unended) => {

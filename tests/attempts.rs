@@ -327,6 +327,13 @@ fn quiet_leaves_errors_and_the_history() {
     assert_eq!(ran.stderr, "");
     let ran = Test::new(["-q", "--history=never", "no-such-command"]).run();
     assert!(ran.stderr.contains("cannot run `no-such-command`"), "{}", ran.stderr);
+    let ran = Test::new(["-q", "-n0", "--history=never", "--report=json:/dev/full", "true"]).run();
+    assert_eq!(
+        ran.stderr,
+        "retryrun: cannot write the report json:/dev/full: No space left on device\n"
+    );
+    let options = ["-q", "-n1", "-d0", "--history=never", "--retry-if=exit 9", "--on-retry=exit 9"];
+    assert_eq!(Test::bash(&options, "exit 3").run().stderr, "");
 }
 
 #[test]

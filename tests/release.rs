@@ -101,7 +101,7 @@ fn names_are_looked_up_in_the_file_of_hosts_and_by_dns() {
         redis() { exec -a redis-server redis-check-rdb --bind 127.0.0.1 --port 6379 --save '' >log; }
         redis & until redis-cli ping >/dev/null 2>&1; do sleep 0.01; done
         for name in filed store nobody; do
-            options=\"-n1 -d0 -q --history never --budget $name=1/1h\"
+            options=\"-n1 -d0 --history never --budget $name=1/1h\"
             \"$R\" $options --budget-store redis://$name.example -- false || true
         done
         redis-cli dbsize";

@@ -94,7 +94,7 @@ impl<W: io::Write + Send + 'static> Ci<W> {
         }
         match summary.as_ref().map(|summary| summary.write(&history.run_id, &render(history))) {
             Some(Ok(told)) => text.extend(told),
-            Some(Err(trouble)) => self.log.warn(&trouble)?,
+            Some(Err(trouble)) => self.log.error(&trouble)?,
             None => {}
         }
         if text.is_empty() {

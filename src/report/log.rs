@@ -283,7 +283,14 @@ impl<W: io::Write + Send + 'static> Sink for Log<W> {
     fn warn(&mut self, text: &str) -> io::Result<()> {
         let text = harmless(text);
         let run_id = self.run_id.clone();
-        self.say(Level::ERROR, || tracing::error!(event = "warning", run_id, "{text}"));
+        self.say(Level::WARN, || tracing::warn!(event = "warning", run_id, "{text}"));
+        Ok(())
+    }
+
+    fn error(&mut self, text: &str) -> io::Result<()> {
+        let text = harmless(text);
+        let run_id = self.run_id.clone();
+        self.say(Level::ERROR, || tracing::error!(event = "error", run_id, "{text}"));
         Ok(())
     }
 

@@ -73,6 +73,14 @@ pub trait Sink {
         Ok(())
     }
 
+    /// Takes an error that is no part of the run's story.
+    ///
+    /// # Errors
+    /// As [`Sink::tell`].
+    fn error(&mut self, _text: &str) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Whether it wants to hear of what is only for whoever looks for a fault in retryrun.
     fn is_traced(&self) -> bool {
         false
@@ -187,7 +195,7 @@ impl Sinks {
             }
         });
         for (name, error) in failures {
-            self.warn(&format!("cannot write {name}: {}", reason(&error)));
+            self.error(&format!("cannot write {name}: {}", reason(&error)));
         }
     }
 
@@ -202,9 +210,14 @@ impl Sinks {
         self.lines.retain_mut(|sink| sink.starting(starting, history).is_ok());
     }
 
-    /// Says what went wrong beside the run.
+    /// Says what did not go as it might beside the run.
     pub fn warn(&mut self, text: &str) {
         self.lines.retain_mut(|sink| sink.warn(text).is_ok());
+    }
+
+    /// Says what retryrun itself could not do beside the run; also where its lines are not wanted.
+    pub fn error(&mut self, text: &str) {
+        self.lines.retain_mut(|sink| sink.error(text).is_ok());
     }
 
     /// Says what is only for whoever looks for a fault in retryrun. Nothing is put into words unless somebody wants to hear it.
