@@ -83,7 +83,7 @@ fn parse(text: &str) -> Hint {
             "verdict" => hint.verdict = value.parse::<Verdict>().ok().or(hint.verdict),
             "reason" if !value.is_empty() => hint.reason = Some(value.to_owned()),
             "retry-after" => {
-                let seconds = value.parse::<Seconds>().ok().map(|seconds| seconds.0);
+                let seconds = Seconds::or_longest(value).ok().map(|seconds| seconds.0);
                 hint.retry_after = seconds.or(hint.retry_after);
             }
             _ => {}
@@ -99,11 +99,12 @@ fn shown(reason: &str, mask: &dyn Fn(&str) -> String) -> String {
     mask(&plain).chars().take(MAX_REASON).collect()
 }
 
-/// The wait that a text from the output asks for: a duration, seconds, or a date by RFC 9110, 5.6.7, of which a past one is none.
+/// The wait that a text from the output asks for: a duration, seconds, or a date by RFC 9110, 5.6.7, of which a past one is none. One
+/// longer than any is the longest: what is asked for is never too little.
 #[must_use]
 pub fn asked_delay(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
-    if let Ok(Seconds(delay)) = text.parse() {
+    if let Ok(Seconds(delay)) = Seconds::or_longest(text) {
         return Some(delay);
     }
     let date = httpdate::parse_http_date(text).ok()?;
@@ -148,7 +149,13 @@ mod tests {
         assert_eq!(seconds("2 minutes"), Some(120.0));
         assert_eq!(seconds("Wed, 21 Oct 2026 07:28:00 GMT"), Some(30.0));
         assert_eq!(seconds("Wed, 21 Oct 2020 07:28:00 GMT"), Some(0.0));
-        assert_eq!(seconds("soon"), None);
+        assert_eq!(seconds("Wed Oct 21 07:28:00 2026"), Some(30.0));
+        for text in ["soon", "2026-10-21T07:28:00Z", "11:30", "10.0.0.1", ""] {
+            assert_eq!(seconds(text), None, "{text}");
+        }
+        for text in ["99999999999999999999", "99999999999999999999s", "99999999999999999999.5"] {
+            assert_eq!(asked_delay(text, now), Some(Duration::MAX), "{text}");
+        }
     }
 
     #[test]

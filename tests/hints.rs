@@ -147,6 +147,10 @@ fn a_wait_that_the_output_asks_for_is_the_least() {
     let too_long = (Some(Outcome::RetryAfter), None);
     assert_eq!(delay(&auto, "Retry-After: 3600\\n"), too_long);
     assert_eq!(delay(&[auto[0], auto[1], "--max-delay", "1s"], "retry in 2s"), too_long);
+    assert_eq!(delay(&auto, "retry in 99999999999999999999s"), too_long);
+    assert_eq!(delay(&["--delay-from=wait ([0-9]+)"], "wait 99999999999999999999"), too_long);
+    assert_eq!(delay(&auto, "Retry-After: Fri Nov 26 09:57:55 2286"), too_long);
+    assert_eq!(delay(&auto, "Retry-After: 2026-11-26T09:57:56Z"), (retried, Some(0.0)));
 }
 
 #[test]

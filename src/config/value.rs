@@ -208,6 +208,17 @@ impl Seconds {
     pub fn limit(self) -> Option<Duration> {
         Some(self.0).filter(|duration| !duration.is_zero())
     }
+
+    /// Reads a duration that others have written: one that is too long for us is the longest.
+    ///
+    /// # Errors
+    /// It is no duration.
+    pub fn or_longest(text: &str) -> Result<Seconds, String> {
+        match text.parse() {
+            Err(fault) if fault == TOO_LONG => Ok(Seconds(Duration::MAX)),
+            read => read,
+        }
+    }
 }
 
 const EXPECTED_DURATION: &str = "expected a duration: seconds such as `5` or `0.5`, or units such as `500ms`, `1m30s` or `2h 15m`";

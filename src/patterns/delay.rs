@@ -21,13 +21,15 @@ const OVERLAP: usize = 8 * 1024;
 const MAX_BYTES: usize = 10 * 1024 * 1024;
 
 /// The usual forms, in any case: `Retry-After: 30`, `"retry_after": 1.5`, `retry in 5s`, `try again in 2 minutes`,
-/// `Retry-After: Wed, 21 Oct 2026 07:28:00 GMT` (RFC 9110, 10.2.3).
+/// `Retry-After: Wed, 21 Oct 2026 07:28:00 GMT` (RFC 9110, 10.2.3, and 5.6.7 for the older forms of a date). A number with something
+/// at its end is found with that, so that a date of another form is not its year.
 pub const USUAL_FORMS: &str = r#"(?ix)
     (?: retry[-_\ ]after ["']? \s* [:=] \s* ["']? | retry \s after \s+ | (?:re)?try (?:ing)? \s+ (?:again \s+)? (?:in|after) \s+ (?:about \s+)? )
     (   (?:mon|tue|wed|thu|fri|sat|sun)[a-z]* , \s [-0-9a-z:\ ]+? \s gmt
+      | (?:mon|tue|wed|thu|fri|sat|sun) \s [a-z]{3} \s [\ 0-9][0-9] \s [0-9:]{8} \s [0-9]{4} \b
       | (?: [0-9]+ (?:\.[0-9]+)? \s? (?:h|hours?|hrs?|m|mins?|minutes?|s|secs?|seconds?|ms|msecs?|milliseconds?)\b \s? )+
       | (?: [0-9]+ h )? (?: [0-9]+ m )? [0-9]+ (?:\.[0-9]+)? (?:s|ms)\b
-      | [0-9]+ (?:\.[0-9]+)?
+      | [0-9]+ (?: [-:.,/_]? [0-9a-z]+ )*
     )"#;
 
 /// Looks for what the first group of a regular expression matches.
@@ -189,6 +191,13 @@ mod tests {
             ("rate limited, retrying after 1m30s", "1m30s"),
             ("Retry after 12.5 seconds", "12.5 seconds"),
             ("\u{1b}[31mretry in 3s\u{1b}[0m", "3s"),
+            ("Retry-After: Thu Nov 26 09:57:55 2026\r\n", "Thu Nov 26 09:57:55 2026"),
+            ("Retry-After: Fri Nov  6 09:57:55 2026", "Fri Nov  6 09:57:55 2026"),
+            ("Retry-After: 2026-11-26T09:57:56Z\r\n", "2026-11-26T09:57:56Z"),
+            ("retry after 11:30", "11:30"),
+            ("retry after 5, or later", "5"),
+            ("retrying in 5...", "5"),
+            ("{\"retry_after\":30,\"code\":1}", "30"),
         ] {
             let found = found(USUAL_FORMS, &[text.as_bytes()]);
             assert_eq!(found.as_deref().map(str::trim), Some(expected), "{text}");
