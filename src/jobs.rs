@@ -40,7 +40,7 @@ const UNBORN_FOR: Duration = Duration::from_secs(3600);
 /// A named run that is ours.
 pub struct Job {
     folder: Folder,
-    _lock: Lock,
+    lock: Lock,
     /// The run to go on with.
     told: Option<Told>,
     /// What of its state cannot be read.
@@ -74,7 +74,7 @@ impl Job {
         let told = told.filter(|told| told.unended().is_some());
         let damage = told.as_ref().and_then(|told| damage(told, name));
         let damage = emptiness.into_iter().chain(damage).collect();
-        Ok(Job { folder, _lock: lock, told, damage })
+        Ok(Job { folder, lock, told, damage })
     }
 
     /// The run to go on with, and what it was called with, the latest call last.
@@ -116,6 +116,17 @@ impl Job {
         match (&self.told, calls.last()) {
             (Some(told), Some(call)) => Journal::go_on(&self.folder, told, call),
             (Some(_), None) | (None, _) => Journal::create(&self.folder, calls),
+        }
+    }
+
+    /// The run is over for us: where none is kept once it has ended, neither is this one. One that has not ended stays.
+    pub fn leave(&self, keeping: &Keeping) {
+        let has_ended = || match journal::last_record(&self.folder) {
+            Ok(record) => record.is_some_and(|last| matches!(last.event, Event::RunStopped(_))),
+            Err(_) => false,
+        };
+        if keeping.runs == 0 && has_ended() {
+            let _stays = self.folder.remove(&self.lock);
         }
     }
 }
@@ -168,7 +179,7 @@ pub fn elapsed(unended: &Unended, now: Timestamp) -> Duration {
 }
 
 /// Removes ended runs that are no longer kept: those that ended too long ago, and all but the last so many, of which the one that
-/// begins will be one.
+/// begins will be one, if any is.
 ///
 /// # Errors
 /// The state cannot be read. A run that cannot be removed stays.

@@ -392,7 +392,11 @@ fn execute(
         None if !asked.again.is_empty() => Run::new(resolved.policy, identity, now).by_hand(),
         None => Run::new(resolved.policy, identity, now),
     };
-    driver::drive(run, command, budget, sinks, place)
+    let exit = driver::drive(run, command, budget, sinks, place)?;
+    if let Some(job) = job {
+        job.leave(&resolved.keeping);
+    }
+    Ok(exit)
 }
 
 /// What is done with the command's streams.

@@ -164,8 +164,10 @@ fn only_so_many_ended_runs_are_kept() {
     home.named("f", &["--keep-runs=3"], "exit 0").run();
     // The latest, whatever they are called; and never one that has not ended.
     assert_eq!(names(), ["a", "b", "dead", "f", "waiting"]);
-    home.named("f", &["--keep-runs=0"], "exit 0").run();
+    home.named("f", &["--keep-runs=1"], "exit 0").run();
     assert_eq!(names(), ["dead", "f", "waiting"]);
+    home.named("g", &["--keep-runs=0"], "exit 0").run();
+    assert_eq!(names(), ["dead", "waiting"]);
     assert!(!home.state("a", ".").exists());
     kill(waiting);
 }
