@@ -157,7 +157,9 @@ fn an_input_that_cannot_be_kept_is_read_by_the_last_attempt() {
     assert_eq!((ran.code(), ran.stdout.as_str()), (Some(3), expected.as_str()));
     let history = ran.history();
     assert_eq!((history.outcome, history.attempts.len()), (Some(Outcome::Permanent), 1));
-    assert_eq!(history.attempts[0].reason.as_deref(), Some("input-lost"));
+    let attempt = &history.attempts[0];
+    assert_eq!(attempt.reason.as_deref(), Some("input-lost"));
+    assert_eq!((&attempt.rule, attempt.rule_origin.as_deref()), (&None, Some("input")));
     assert!(ran.stderr.contains("larger than --spool-limit"), "{}", ran.stderr);
 }
 

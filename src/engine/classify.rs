@@ -167,8 +167,12 @@ impl Ruling {
     #[must_use]
     pub fn with_input(mut self, is_lost: bool) -> Ruling {
         if is_lost && self.judgement.verdict == Some(Verdict::Transient) {
-            self.judgement.verdict = Some(Verdict::Permanent);
-            self.judgement.reason = Some("input-lost".to_owned());
+            self.judgement = Judgement {
+                verdict: Some(Verdict::Permanent),
+                reason: Some("input-lost".to_owned()),
+                rule_origin: Some("input".to_owned()),
+                ..Judgement::default()
+            };
         }
         self
     }

@@ -127,10 +127,10 @@ fn nobody_is_asked_where_the_wait_could_not_be_begun() {
 
 #[test]
 fn without_its_input_no_failure_passes() {
-    for (code, verdict, reason) in [
-        (7, Verdict::Permanent, "input-lost"),
-        (127, Verdict::Permanent, "not-found"),
-        (0, Verdict::Success, "success"),
+    for (code, verdict, reason, rule, origin) in [
+        (7, Verdict::Permanent, "input-lost", None, "input"),
+        (127, Verdict::Permanent, "not-found", Some("127"), "built in"),
+        (0, Verdict::Success, "success", Some("0"), "built in"),
     ] {
         let mut run = Script::new([]).run();
         run.handle(Time::default(), Input::Begin);
@@ -140,6 +140,8 @@ fn without_its_input_no_failure_passes() {
         let attempt = &run.history().attempts[0];
         let said = (attempt.verdict, attempt.reason.as_deref());
         assert_eq!(said, (Some(verdict), Some(reason)), "{code}");
+        let by = (attempt.rule.as_deref(), attempt.rule_origin.as_deref());
+        assert_eq!(by, (rule, Some(origin)), "{code}");
         assert!(run.exit().is_some(), "no other attempt can be made");
     }
 }
