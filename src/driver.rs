@@ -12,12 +12,14 @@ mod waiting;
 
 use std::collections::HashSet;
 use std::future::ready;
+use std::io;
 use std::time::Duration;
 
 use crate::budget::Budget;
 use crate::child::{Child, Report, Trouble, cannot_make};
 use crate::command::{Command, StreamPlan};
 use crate::config::value::ProcessGroup;
+use crate::engine::ending::SpawnErrorKind;
 use crate::engine::event::{Event, Record, Trigger};
 use crate::engine::exit::Exit;
 use crate::engine::signal::Signal;
@@ -218,6 +220,12 @@ impl Driver {
         let follows_a_hook = self.hooks.have_run_since();
         let starting = Starting { attempt, trigger, at, follows_a_hook };
         self.sinks.starting(&starting, self.run.history());
+        if self.command.hints {
+            match HintFile::create() {
+                Ok(file) => self.hint_file = Some(file),
+                Err(error) => return Some(self.cannot_hint(error)),
+            }
+        }
         match self.spawn(attempt, trigger) {
             Ok(child) => {
                 let pid = child.pid();
@@ -227,6 +235,18 @@ impl Driver {
             }
             Err(error) => Some(self.cannot_start(error)),
         }
+    }
+
+    /// The command cannot get a file for what it knows: it is not its fault, and no other attempt will have one, unless we have only too
+    /// much open.
+    fn cannot_hint(&mut self, error: io::Error) -> Input {
+        let error = cannot_make("a file for --hints", error);
+        if error.kind == SpawnErrorKind::Resources {
+            return self.cannot_start(error);
+        }
+        let failure = (self.command.mask)(&error.reason);
+        self.sinks.error(&failure);
+        Input::CannotPrepare(failure)
     }
 
     fn spawn(&mut self, attempt: u64, trigger: Trigger) -> Result<Child, SpawnError> {
@@ -240,10 +260,6 @@ impl Driver {
         if self.command.c_locale {
             entries.push(c"LC_ALL=C.UTF-8".to_owned());
         }
-        self.hint_file = match self.command.hints {
-            true => Some(HintFile::create().map_err(|error| cannot_make("its hint file", error))?),
-            false => None,
-        };
         entries.extend(self.hint_file.as_ref().map(HintFile::fact));
         let inherited = facts::beside(&entries, &self.command.environment);
         let environment = Entries { inherited, added: entries };

@@ -15,6 +15,7 @@ use crate::config::value::Seconds;
 use crate::engine::classify::Hint;
 use crate::engine::event::Verdict;
 use crate::engine::time::Timestamp;
+use crate::error::Error;
 
 /// How much of its end is read: more is no hint.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -41,6 +42,17 @@ impl HintFile {
     /// It cannot be made.
     pub fn create() -> io::Result<HintFile> {
         Ok(HintFile(tempfile::Builder::new().prefix("retryrun-hint-").tempfile()?.into_temp_path()))
+    }
+
+    /// Whether one can be made.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub fn check() -> Result<(), Error> {
+        HintFile::create().map(drop).map_err(|source| {
+            let path = std::env::temp_dir();
+            Error::File { action: "make files for --hints in", path, source }
+        })
     }
 
     /// The entry of the environment by which the command finds it.

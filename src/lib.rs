@@ -53,6 +53,7 @@ use engine::history::History;
 use engine::output::Stream;
 use engine::resume::Unended;
 use error::Error;
+use hint::HintFile;
 use jobs::Job;
 use jobs::control::Request as JobRequest;
 use jobs::folder::State;
@@ -377,6 +378,9 @@ fn execute(
             path: folder.clone(),
             source,
         })?;
+    }
+    if command.hints {
+        HintFile::check()?;
     }
     let budget = Budget::open(&resolved.sharing, state)?;
     let now = clock::timestamp();

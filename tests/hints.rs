@@ -104,11 +104,20 @@ fn the_command_can_say_what_it_knows() {
 }
 
 #[test]
-fn that_there_is_no_place_for_the_file_is_not_taken_for_a_missing_command() {
+fn that_there_is_no_place_for_the_file_is_not_the_commands_fault() {
     let ran = Test::bash(&["--hints"], "exit 0").env("TMPDIR", "/no/such/folder").run();
-    assert_eq!(ran.code(), Some(126));
-    let why = "cannot run `bash`: cannot make its hint file: No such file or directory";
-    assert!(ran.stderr.contains(why), "{}", ran.stderr);
+    assert_eq!(ran.code(), Some(125));
+    let why = "cannot make files for --hints in /no/such/folder: No such file or directory\n";
+    assert_eq!(ran.stderr, format!("retryrun: {why}"));
+    let script = "rm -r $TMPDIR; exit 3";
+    let test = Test::bash(&["--hints", "-d0"], script);
+    let folder = test.path("temporary");
+    std::fs::create_dir(&folder).expect("a folder");
+    let ran = test.env("TMPDIR", folder).run();
+    let history = ran.history();
+    assert_eq!((ran.code(), history.attempts.len()), (Some(125), 2), "{}", ran.stderr);
+    let message = history.message.expect("it is over");
+    assert!(message.contains("cannot make a file for --hints: No such file"), "{message}");
 }
 
 #[test]

@@ -64,7 +64,7 @@ const MAY_KNOW: [(&str, &[&str]); 27] = [
     ("destination", &["config", "report", "unix"]),
     ("earlier", &["cli", "config", "engine", "error", "jobs"]),
     ("facts", &["config", "engine"]),
-    ("hint", &["config", "engine"]),
+    ("hint", &["config", "engine", "error"]),
     ("hook", &["engine", "error", "unix"]),
     ("jobs", &["config", "engine", "error", "report", "unix"]),
     ("leftovers", &["engine", "unix"]),

@@ -71,6 +71,8 @@ pub enum Input {
         /// What was found in its output; by default nothing was read.
         matches: Matches,
     },
+    /// What a command needs of ours before it can be started cannot be made, for the reason given: neither can the next attempt's.
+    CannotPrepare(String),
     /// The attempt wrote something.
     Output,
     /// What it writes is not taken: it cannot go on, and its silence is not its own.

@@ -100,6 +100,10 @@ impl Run {
             Input::Begin => self.begin(&mut actions),
             Input::Started { pid } => self.started(Some(pid), &mut actions),
             Input::CannotStart { kind, error } => self.cannot_start(kind, error, &mut actions),
+            Input::CannotPrepare(failure) => {
+                self.failure = Some(failure.clone());
+                self.cannot_start(SpawnErrorKind::NotExecutable, failure, &mut actions);
+            }
             Input::Exited {
                 status,
                 usage,
@@ -456,7 +460,7 @@ impl Run {
         let refusal = self.refusal.as_deref();
         let elapsed = self.now.elapsed;
         let mut message = self.history.closing_message(outcome, self.told, refusal, elapsed);
-        if let Some(failure) = &self.failure {
+        if let Some(failure) = self.failure.as_ref().filter(|failure| !message.contains(*failure)) {
             message = format!("{message}; {failure}");
         }
         let event =
