@@ -3,6 +3,7 @@
 //! It is the command's to write: whatever it holds does no harm.
 
 use std::ffi::CString;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
@@ -20,8 +21,8 @@ use crate::error::Error;
 /// How much of its end is read: more is no hint.
 const MAX_BYTES: u64 = 1024 * 1024;
 
-/// How many characters of a reason are shown.
-const MAX_REASON: usize = 200;
+/// How many characters of a reason, or of a line, are shown.
+const MAX_SHOWN: usize = 200;
 
 /// The file of one attempt; removed when it is dropped.
 pub struct HintFile(TempPath);
@@ -65,9 +66,13 @@ impl HintFile {
 
     /// What the command wrote, masked; nothing if that is no hint, or not in a file.
     #[must_use]
-    pub fn read(&self, mask: &dyn Fn(&str) -> String) -> Hint {
-        let hint = self.text().map_or_else(|_| Hint::default(), |text| parse(&text));
-        Hint { reason: hint.reason.map(|reason| shown(&reason, mask)), ..hint }
+    pub fn read(&self, mask: &dyn Fn(&str) -> String) -> Said {
+        let Said { hint, fault } =
+            self.text().map_or_else(|_| Said::default(), |text| parse(&text));
+        let reason = hint.reason.map(|reason| shown(&reason, mask));
+        let fault =
+            fault.map(|Fault { line, expected }| Fault { line: shown(&line, mask), expected });
+        Said { hint: Hint { reason, ..hint }, fault }
     }
 
     fn text(&self) -> io::Result<String> {
@@ -85,30 +90,61 @@ impl HintFile {
     }
 }
 
-/// Lines `verdict=...`, `reason=...` and `retry-after=...`; the last of a kind that can be read counts.
-fn parse(text: &str) -> Hint {
+/// What a command said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// What counts of it.
+    pub hint: Hint,
+    /// The first line of it that cannot be read.
+    pub fault: Option<Fault>,
+}
+
+/// A line that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    line: String,
+    expected: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Fault { line, expected } = self;
+        write!(f, "--hints: the line `{line}` counts for nothing: {expected}")
+    }
+}
+
+/// Lines `verdict=...`, `reason=...` and `retry-after=...`; the last of a kind that can be read counts. Others are let be: later versions
+/// may know them.
+fn parse(text: &str) -> Said {
     let mut hint = Hint::default();
+    let mut fault = None;
     for line in text.lines() {
+        let mut refuse = |expected: String| {
+            fault.get_or_insert_with(|| Fault { line: line.to_owned(), expected });
+        };
         let Some((name, value)) = line.split_once('=') else { continue };
         let value = value.trim();
         match name.trim() {
-            "verdict" => hint.verdict = value.parse::<Verdict>().ok().or(hint.verdict),
+            "verdict" => match value.parse::<Verdict>() {
+                Ok(verdict) => hint.verdict = Some(verdict),
+                Err(expected) => refuse(expected),
+            },
             "reason" if !value.is_empty() => hint.reason = Some(value.to_owned()),
-            "retry-after" => {
-                let seconds = Seconds::or_longest(value).ok().map(|seconds| seconds.0);
-                hint.retry_after = seconds.or(hint.retry_after);
-            }
+            "retry-after" => match Seconds::or_longest(value) {
+                Ok(Seconds(delay)) => hint.retry_after = Some(delay),
+                Err(expected) => refuse(expected),
+            },
             _ => {}
         }
     }
-    hint
+    Said { hint, fault }
 }
 
 /// A reason as it is shown: half a secret would not be known as one, so it is masked before it is cut. And before control characters
 /// go, as one may be part of a secret, and once more then, as one may stand in it.
 fn shown(reason: &str, mask: &dyn Fn(&str) -> String) -> String {
     let plain: String = mask(reason).chars().filter(|c| !c.is_control()).collect();
-    mask(&plain).chars().take(MAX_REASON).collect()
+    mask(&plain).chars().take(MAX_SHOWN).collect()
 }
 
 /// The wait that a text from the output asks for: a duration, seconds, or a date by RFC 9110, 5.6.7, of which a past one is none. One
@@ -130,13 +166,26 @@ mod tests {
 
     #[test]
     fn the_last_line_of_a_kind_counts() {
-        let hint = parse(
+        let Said { hint, fault } = parse(
             "verdict=permanent\nreason=one\nverdict=transient\nretry-after=1m30s\nreason=two words\n",
         );
         assert_eq!(hint.verdict, Some(Verdict::Transient));
         assert_eq!(hint.reason.as_deref(), Some("two words"));
         assert_eq!(hint.retry_after, Some(Duration::from_secs(90)));
-        assert_eq!(parse("verdict=maybe\nretry-after=-1\nreason=\nnothing\n=\n"), Hint::default());
+        assert_eq!(fault, None);
+        assert_eq!(parse("reason=\nnothing\n=\nlater=x"), Said::default());
+    }
+
+    #[test]
+    fn the_first_line_that_cannot_be_read_is_named() {
+        let Said { hint, fault } = parse("retry-after=5\nverdict=maybe\nretry-after=-1\n");
+        assert_eq!(hint, Hint { retry_after: Some(Duration::from_secs(5)), ..Hint::default() });
+        assert_eq!(
+            fault.map(|fault| fault.to_string()).as_deref(),
+            Some(
+                "--hints: the line `verdict=maybe` counts for nothing: expected `success`, `transient` or `permanent`"
+            )
+        );
     }
 
     #[test]
@@ -173,21 +222,21 @@ mod tests {
     #[test]
     fn what_is_no_hint_does_no_harm() {
         let file = HintFile::create().expect("a file");
-        assert_eq!(file.read(&str::to_owned), Hint::default(), "nothing was written");
+        assert_eq!(file.read(&str::to_owned), Said::default(), "nothing was written");
         fs::write(&file.0, vec![0xff; 3_000_000]).expect("it is ours");
-        assert_eq!(file.read(&str::to_owned), Hint::default());
+        assert_eq!(file.read(&str::to_owned), Said::default());
         let mut long = vec![b'x'; 3_000_000];
         long.extend_from_slice(b"\nverdict=success\n");
         fs::write(&file.0, long).expect("it is ours");
-        assert_eq!(file.read(&str::to_owned).verdict, Some(Verdict::Success));
+        assert_eq!(file.read(&str::to_owned).hint.verdict, Some(Verdict::Success));
         fs::remove_file(&file.0).expect("it is ours");
-        assert_eq!(file.read(&str::to_owned), Hint::default(), "it is gone");
+        assert_eq!(file.read(&str::to_owned), Said::default(), "it is gone");
         std::os::unix::fs::symlink("/dev/zero", &file.0).expect("it is ours");
-        assert_eq!(file.read(&str::to_owned), Hint::default(), "it is a link");
+        assert_eq!(file.read(&str::to_owned), Said::default(), "it is a link");
         fs::remove_file(&file.0).expect("it is ours");
         let path = file.0.to_path_buf();
         fs::create_dir_all(path.join("folder")).expect("it is ours");
-        assert_eq!(file.read(&str::to_owned), Hint::default(), "it is a folder");
+        assert_eq!(file.read(&str::to_owned), Said::default(), "it is a folder");
         drop(file);
         assert!(!path.exists());
     }

@@ -104,6 +104,18 @@ fn the_command_can_say_what_it_knows() {
 }
 
 #[test]
+fn a_line_that_cannot_be_read_is_said_once_in_an_attempt() {
+    let script =
+        "printf 'verdict=s3cr3t-word\\033\\nretry-after=xx\\n' >$RETRYRUN_HINT_FILE; exit 3";
+    let options = ["--hints", "-n1", "-d0", "--redact=s3cr3t", "--history=never"];
+    let ran = Test::bash(&options, script).run();
+    let warning = "retryrun: --hints: the line `verdict=***-word` counts for nothing: expected `success`, `transient` \
+                   or `permanent`\n";
+    assert_eq!(ran.stderr.matches(warning).count(), 2, "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("--hints").count(), 2, "{}", ran.stderr);
+}
+
+#[test]
 fn that_there_is_no_place_for_the_file_is_not_the_commands_fault() {
     let ran = Test::bash(&["--hints"], "exit 0").env("TMPDIR", "/no/such/folder").run();
     assert_eq!(ran.code(), Some(125));

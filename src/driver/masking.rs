@@ -13,6 +13,10 @@ impl Driver {
         if let Input::Exited { kept, hint, .. } = &mut input {
             let mask = &*self.command.mask;
             let said = self.hint_file.take().map(|file| file.read(mask)).unwrap_or_default();
+            if let Some(fault) = said.fault {
+                self.sinks.warn(&fault.to_string());
+            }
+            let said = said.hint;
             // Of two that ask for a wait the one that asks for more.
             *hint = Hint { retry_after: said.retry_after.max(hint.retry_after), ..said };
             let Kept { stderr_tail: _, stdout_log, stderr_log } = kept;
