@@ -11,6 +11,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::store::Store;
 use crate::config::{Sharing, budget};
 use crate::engine::{Refund, Token};
 use crate::error::{Error, reason};
@@ -105,18 +106,18 @@ pub struct Budget {
 /// It cannot be read.
 pub fn check(sharing: &Sharing) -> Result<(), Error> {
     let Some((store, origin)) = &sharing.store else { return Ok(()) };
-    store.address().map(|_| ()).map_err(|expected| unusable(origin, expected))
+    store.address().map(|_| ()).map_err(|expected| unusable(store, origin, expected))
 }
 
 /// The value is not quoted: there may be a password in it.
-fn unusable(origin: &str, expected: &str) -> Error {
-    Error::Usage(format!("budget_store ({origin}): invalid value: {expected}"))
+fn unusable(store: &Store, origin: &str, expected: &str) -> Error {
+    Error::Usage(format!("budget_store ({origin}): invalid value `{store}`: {expected}"))
 }
 
 /// The store that is named, and what it is called.
 fn store_of(sharing: &Sharing, name: &str) -> Result<Option<(Redis, String)>, Error> {
     let Some((store, origin)) = &sharing.store else { return Ok(None) };
-    let address = store.address().map_err(|expected| unusable(origin, expected))?;
+    let address = store.address().map_err(|expected| unusable(store, origin, expected))?;
     let lacks = |feature| {
         Error::Usage(format!(
             "budget_store ({origin}): {store}: this program was built without the cargo feature `{feature}`"

@@ -160,13 +160,29 @@ impl Line {
     }
 }
 
+/// Words of serde's, and what JSON and its users call them.
+const WORDS: [(&str, &str); 4] = [
+    ("invalid type: sequence,", "invalid type: list,"),
+    ("invalid type: map,", "invalid type: object,"),
+    ("expected u8", "expected a number from 0 to 255"),
+    ("expected a sequence", "expected a list of strings"),
+];
+
 /// What serde says is wrong, without its line, which is always the first.
 fn fault(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    match text.rsplit_once(" at line ") {
-        Some((message, _)) => format!("{message}, at column {}", error.column()),
-        None => text,
-    }
+    let Some((message, _)) = text.rsplit_once(" at line ") else { return text };
+    let message = WORDS.iter().fold(message.to_owned(), |message, (word, plain)| {
+        // What stands before it may be the user's own.
+        match message.strip_suffix(word) {
+            Some(begin) => format!("{begin}{plain}"),
+            None => match message.strip_prefix(word) {
+                Some(end) => format!("{plain}{end}"),
+                None => message,
+            },
+        }
+    });
+    format!("{message}, at column {}", error.column())
 }
 
 /// Searches that are ready, so that a policy's patterns are compiled once.

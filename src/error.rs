@@ -29,6 +29,18 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+    /// What an option asks for cannot be had.
+    #[error("--{option}: cannot {action} {}: {}", path.display(), reason(source))]
+    Option {
+        /// Its long name.
+        option: &'static str,
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
     /// The state of a named run cannot be used.
     #[error("cannot use the state of the run {name}: {}", reason(source))]
     Job {
@@ -104,6 +116,7 @@ impl Error {
             Error::Usage(_)
             | Error::Config(_)
             | Error::File { .. }
+            | Error::Option { .. }
             | Error::Job { .. }
             | Error::Journal(_)
             | Error::Report { .. }

@@ -52,7 +52,7 @@ impl HintFile {
     pub fn check() -> Result<(), Error> {
         HintFile::create().map(drop).map_err(|source| {
             let path = std::env::temp_dir();
-            Error::File { action: "make files for --hints in", path, source }
+            Error::Option { option: "hints", action: "make files in", path, source }
         })
     }
 

@@ -34,6 +34,7 @@ pub mod unix;
 use std::ffi::{CString, OsString};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -352,11 +353,7 @@ fn execute(
     let streams = streams(&resolved, &identity.run_id)?;
     if let Some(logs) = streams.logs.as_ref().filter(|_| unended.is_none()) {
         let path = logs.folder().to_owned();
-        logs.forget_earlier().map_err(|source| Error::File {
-            action: "keep logs in",
-            path,
-            source,
-        })?;
+        logs.forget_earlier().map_err(|source| unloggable(&path, source))?;
     }
     reporting::add_bundles(&mut sinks, &resolved, &streams, &identity.run_id, &environment, &mask)?;
     let command = Command {
@@ -373,7 +370,8 @@ fn execute(
         mask,
     };
     if let Some(folder) = &command.cgroup {
-        cgroup::check(folder).map_err(|source| Error::File {
+        cgroup::check(folder).map_err(|source| Error::Option {
+            option: "cgroup",
             action: "make cgroups in",
             path: folder.clone(),
             source,
@@ -442,7 +440,7 @@ fn streams(resolved: &Resolved, run_id: &str) -> Result<StreamPlan, Error> {
         delay_from: delay_from.as_ref().map(|delay_from| delay_from.regex().to_owned()),
     };
     let logs = log_dir.map(|folder| {
-        let fail = |source| Error::File { action: "keep logs in", path: folder.clone(), source };
+        let fail = |source| unloggable(folder, source);
         if resolved.streaming.log_dir.is_some() {
             return Logs::open(folder, run_id).map_err(fail);
         }
@@ -454,6 +452,10 @@ fn streams(resolved: &Resolved, run_id: &str) -> Result<StreamPlan, Error> {
         Logs::open(folder, run_id).map(Logs::private).map_err(fail)
     });
     Ok(StreamPlan { stdin, spool_limit: *spool_limit, outputs, logs: logs.transpose()? })
+}
+
+fn unloggable(folder: &Path, source: io::Error) -> Error {
+    Error::Option { option: "log-dir", action: "keep logs in", path: folder.to_owned(), source }
 }
 
 fn hooks(hooks: Hooks, kill_after: Duration) -> Result<hook::Commands, Error> {

@@ -101,8 +101,11 @@ fn a_line_that_is_no_ending_is_named_after_the_answers_to_those_before_it() {
         ("x", "expected value, at column 1"),
         ("7", "invalid type: integer `7`, expected an object such as"),
         ("{}", "expected an `exit_code`, a `signal` or `ended_by`"),
-        (r#"{"exit_code":"7"}"#, r#"invalid type: string "7", expected u8"#),
-        (r#"{"exit_code":256}"#, "invalid value: integer `256`, expected u8"),
+        (r#"{"exit_code":"7"}"#, r#"invalid type: string "7", expected a number from 0 to 255"#),
+        (r#"{"exit_code":256}"#, "invalid value: integer `256`, expected a number from 0 to 255"),
+        (r#"{"command":"ls"}"#, r#"invalid type: string "ls", expected a list of strings"#),
+        (r#"{"command":{}}"#, "invalid type: object, expected a list of strings"),
+        (r#"{"stderr":[]}"#, "invalid type: list, expected a string"),
         (r#"{"signal":"NOSUCH"}"#, "invalid value `NOSUCH`"),
         (r#"{"ended_by":"exit"}"#, "expected an `exit_code` where it ended by `exit`"),
         (

@@ -410,9 +410,18 @@ fn a_misspelled_word_is_refused_with_the_nearest() {
             "--color <WHEN>: invalid value `alwys`: expected one of auto, always, never; did you mean \
              `always`?",
         ),
-        (&["--policy", "crl"], "flag --policy: there is no policy `crl`; did you mean `curl`?"),
-        (&["--policy", "nonee"], "flag --policy: there is no policy `nonee`; did you mean `none`?"),
-        (&["--policy="], "flag --policy: there is no policy ``"),
+        (
+            &["--policy", "crl"],
+            "flag --policy: there is no policy `crl`: expected `auto`, `none`, or the name of a built-in policy or one of the configuration; did you mean `curl`?",
+        ),
+        (
+            &["--policy", "nonee"],
+            "flag --policy: there is no policy `nonee`: expected `auto`, `none`, or the name of a built-in policy or one of the configuration; did you mean `none`?",
+        ),
+        (
+            &["--policy="],
+            "flag --policy: there is no policy ``: expected `auto`, `none`, or the name of a built-in policy or one of the configuration",
+        ),
     ] {
         assert_eq!(refused(words), message);
     }
@@ -512,13 +521,19 @@ fn modes_exclude_each_other() {
 fn a_refusal_holds_no_secret_and_no_escape() {
     let message =
         refusal(Test::new(["--policy", "tok-123456", "ls"]).env("MY_TOKEN", "tok-123456"));
-    assert_eq!(message, "flag --policy: there is no policy `***`");
+    assert_eq!(
+        message,
+        "flag --policy: there is no policy `***`: expected `auto`, `none`, or the name of a built-in policy or one of the configuration"
+    );
     let message = refusal(Test::new(["--policy", "http://me:pw@host/", "ls"]));
-    assert_eq!(message, "flag --policy: there is no policy `http://me:***@host/`");
+    assert_eq!(
+        message,
+        "flag --policy: there is no policy `http://me:***@host/`: expected `auto`, `none`, or the name of a built-in policy or one of the configuration"
+    );
     let message = refused(&["--policy=\u{1b}[31m\u{9b}2J\n::error::##[x]"]);
     assert_eq!(
         message,
-        "flag --policy: there is no policy `\\u{1b}[31m\\u{9b}2J\\n::error::#\\#[x]`"
+        "flag --policy: there is no policy `\\u{1b}[31m\\u{9b}2J\\n::error::#\\#[x]`: expected `auto`, `none`, or the name of a built-in policy or one of the configuration"
     );
     let test = Test::new(["--config", "c.toml", "ls"]).env("MY_TOKEN", "tok-123456");
     let message = refusal(test.file("c.toml", "retries = \"tok-123456\"\n"));
@@ -528,9 +543,15 @@ fn a_refusal_holds_no_secret_and_no_escape() {
 #[test]
 fn a_refusal_is_masked_as_flags_and_environment_ask() {
     let test = Test::new(["--redact=acme", "--policy=acme-1", "ls"]);
-    assert_eq!(refusal(test), "flag --policy: there is no policy `***-1`");
+    assert_eq!(
+        refusal(test),
+        "flag --policy: there is no policy `***-1`: expected `auto`, `none`, or the name of a built-in policy or one of the configuration"
+    );
     let test = Test::new(["--policy=acme-1", "ls"]).env("RETRYRUN_REDACT", "acme");
-    assert_eq!(refusal(test), "flag --policy: there is no policy `***-1`");
+    assert_eq!(
+        refusal(test),
+        "flag --policy: there is no policy `***-1`: expected `auto`, `none`, or the name of a built-in policy or one of the configuration"
+    );
     let test = Test::new(["--redact=acme", "--config=c.toml", "ls"]).file("c.toml", "acme = 1\n");
     let message = refusal(test);
     assert!(message.starts_with("c.toml:1:1: unknown key `***`\n"), "{message}");

@@ -444,7 +444,7 @@ fn a_fault_is_shown_with_its_place() {
     );
     assert_eq!(
         refusal(configured("policy = \"crl\"\n", &["echo", "ran"])),
-        "c.toml:1:10: there is no policy `crl`; did you mean `curl`?\n1 | policy = \"crl\"\n  |          ^^^^^"
+        "c.toml:1:10: there is no policy `crl`: expected `auto`, `none`, or the name of a built-in policy or one of the configuration; did you mean `curl`?\n1 | policy = \"crl\"\n  |          ^^^^^"
     );
 }
 
@@ -738,7 +738,7 @@ fn a_variable_that_cannot_be_is_refused_by_its_name() {
     }
     assert_eq!(
         refused("RETRYRUN_POLICY", b"crl"),
-        "environment RETRYRUN_POLICY: there is no policy `crl`; did you mean `curl`?"
+        "environment RETRYRUN_POLICY: there is no policy `crl`: expected `auto`, `none`, or the name of a built-in policy or one of the configuration; did you mean `curl`?"
     );
     assert_eq!(
         refused("RETRYRUN_DELAY", b"5\xff"),

@@ -119,7 +119,7 @@ fn a_line_that_cannot_be_read_is_said_once_in_an_attempt() {
 fn that_there_is_no_place_for_the_file_is_not_the_commands_fault() {
     let ran = Test::bash(&["--hints"], "exit 0").env("TMPDIR", "/no/such/folder").run();
     assert_eq!(ran.code(), Some(125));
-    let why = "cannot make files for --hints in /no/such/folder: No such file or directory\n";
+    let why = "--hints: cannot make files in /no/such/folder: No such file or directory\n";
     assert_eq!(ran.stderr, format!("retryrun: {why}"));
     let script = "rm -r $TMPDIR; exit 3";
     let test = Test::bash(&["--hints", "-d0"], script);

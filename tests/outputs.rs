@@ -180,7 +180,7 @@ fn a_folder_that_cannot_be_made_is_an_error_before_anything_is_run() {
     let test = Test::bash(&["--log-dir", "file/logs"], "echo ran").file("file", "");
     let ran = test.run();
     assert_eq!((ran.code(), ran.stdout.as_str()), (Some(125), ""));
-    assert!(ran.stderr.contains("cannot keep logs in file/logs"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("--log-dir: cannot keep logs in file/logs: "), "{}", ran.stderr);
 }
 
 /// How often a run said that it cannot log, and the reason.

@@ -439,7 +439,7 @@ fn a_folder_that_takes_no_cgroups_is_an_error_before_anything_is_run() {
         ("/dev/null", "Not a directory"),
     ] {
         let ran = Test::new(["--cgroup", folder, "echo", "ran"]).run();
-        let message = format!("retryrun: cannot make cgroups in {folder}: {reason}\n");
+        let message = format!("retryrun: --cgroup: cannot make cgroups in {folder}: {reason}\n");
         assert_eq!((ran.code(), ran.stdout, ran.stderr), (Some(125), String::new(), message));
     }
 }

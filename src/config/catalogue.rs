@@ -7,6 +7,10 @@ use super::presets;
 use crate::engine::keyword::did_you_mean;
 use crate::error::Error;
 
+/// What `--policy` takes.
+const EXPECTED: &str =
+    "expected `auto`, `none`, or the name of a built-in policy or one of the configuration";
+
 /// The files, the built-in one first, a stronger one behind a weaker one.
 pub(super) struct Catalogue<'a> {
     files: Vec<&'a File>,
@@ -95,7 +99,7 @@ impl<'f> Catalogue<'f> {
             Some(("none", _)) => None,
             Some((name, layer)) => Some(self.by_name(name, self.files.len()).ok_or_else(|| {
                 let hint = did_you_mean(name, self.names().chain(["auto", "none"]));
-                let message = format!("there is no policy `{name}`{hint}");
+                let message = format!("there is no policy `{name}`: {EXPECTED}{hint}");
                 let is_of_the_call = call.iter().any(|layer| layer.settings.policy.is_some());
                 let file = self.files.iter().rev().copied().find(|file| file.choice.is_some());
                 match file.filter(|_| !is_of_the_call) {

@@ -21,7 +21,8 @@ const EXPECTED: &str = "expected redis://HOST[:PORT][/DB], with USER:PASSWORD@ b
 /// A store as users write it: its address, or what is wrong with it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Store {
-    address: Result<Address, &'static str>,
+    /// Where it cannot be read, what is shown of it.
+    address: Result<Address, String>,
     /// Its password, as it was written.
     written: Option<String>,
 }
@@ -61,7 +62,7 @@ impl Store {
     /// # Errors
     /// What was expected in the place of what the user wrote.
     pub fn address(&self) -> Result<&Address, &'static str> {
-        self.address.as_ref().map_err(|expected| *expected)
+        self.address.as_ref().map_err(|_| EXPECTED)
     }
 
     /// What is to be shown nowhere: the password, as it was written and as it is meant.
@@ -77,7 +78,25 @@ impl FromStr for Store {
     /// Takes everything, since whoever refuses a value quotes it.
     fn from_str(text: &str) -> Result<Store, Infallible> {
         let (address, written) = read(text).unzip();
-        Ok(Store { address: address.ok_or(EXPECTED), written: written.flatten() })
+        let address = address.ok_or_else(|| without_secrets(text));
+        Ok(Store { address, written: written.flatten() })
+    }
+}
+
+/// A text that is no address, without what may be a password in it: what stands before an `@`, behind a `?`, or where a port should be.
+fn without_secrets(text: &str) -> String {
+    let (text, query) = match text.split_once('?') {
+        Some((text, _)) => (text, "?***"),
+        None => (text, ""),
+    };
+    let scheme = text.find("://").map_or(0, |end| end + "://".len());
+    let scheme = if text.starts_with("unix:") { scheme.max("unix:".len()) } else { scheme };
+    let (scheme, rest) = text.split_at(scheme);
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit() || byte == b'/');
+    match (rest.rsplit_once('@'), rest.split_once(':')) {
+        (Some((_, host)), _) => format!("{scheme}***@{host}{query}"),
+        (None, Some((host, port))) if !is_port(port) => format!("{scheme}{host}:***{query}"),
+        (None, _) => format!("{scheme}{rest}{query}"),
     }
 }
 
@@ -179,7 +198,7 @@ impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
             Ok(address) => address.fmt(f),
-            Err(_) => f.write_str("***"),
+            Err(shown) => f.write_str(shown),
         }
     }
 }
@@ -252,33 +271,33 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_not_shown() {
-        for text in [
-            "",
-            "h",
-            "redis:",
-            "redis:h:secret",
-            "redis://",
-            "redis://:6379",
-            "redis://h:0",
-            "redis://h:65536",
-            "redis://h:port",
-            "redis://h/db",
-            "redis://h/-1",
-            "redis://h/4294967296",
-            "redis://h?pass=secret",
-            "redis://u:sec/ret@h",
-            "redis://u:sec?ret@h",
-            "redis://[::1",
-            "redis://[::1]x",
-            "redis://u:%ff@h",
-            "http://u:secret@h",
-            "unix:",
-            "unix:r.sock",
-            "unix:/r?secret",
-            "unix:/r?password=secret",
+    fn what_cannot_be_read_is_shown_without_what_may_be_a_password() {
+        for (text, expected) in [
+            ("", ""),
+            ("h", "h"),
+            ("redis:", "redis:"),
+            ("redis:h:secret", "redis:***"),
+            ("redis://", "redis://"),
+            ("redis://:6379", "redis://:6379"),
+            ("redis://h:0", "redis://h:0"),
+            ("redis://h:65536", "redis://h:65536"),
+            ("redis://h:secret", "redis://h:***"),
+            ("redis://h/db", "redis://h/db"),
+            ("redis://h/-1", "redis://h/-1"),
+            ("redis://h/4294967296", "redis://h/4294967296"),
+            ("redis://h?pass=secret", "redis://h?***"),
+            ("redis://u:sec/ret@h", "redis://***@h"),
+            ("redis://u:sec?ret@h", "redis://u:***?***"),
+            ("redis://[::1", "redis://[:***"),
+            ("redis://u:%ff@h", "redis://***@h"),
+            ("http://x", "http://x"),
+            ("http://u:secret@h", "http://***@h"),
+            ("unix:", "unix:"),
+            ("unix:r.sock", "unix:r.sock"),
+            ("unix:/r?secret", "unix:/r?***"),
+            ("unix:/r?password=secret", "unix:/r?***"),
         ] {
-            assert_eq!(shown(text), "***", "{text}");
+            assert_eq!(shown(text), expected, "{text}");
             let Ok(store) = text.parse::<Store>();
             assert_eq!(store.address().err(), Some(EXPECTED), "{text}");
         }
