@@ -230,6 +230,37 @@ commands = [\"pip\"]
 }
 
 #[test]
+fn the_commands_of_a_policy_are_read_as_a_call_is() {
+    let content = "\
+[policy.a]
+commands = ['/usr/bin/false', 'python3 -m pip install']
+[policy.b]
+commands = ['sudo true', 'nice -n 5 mine']
+[policy.c]
+commands = ['sudo']
+";
+    for (command, expected) in [
+        ("false", "a"),
+        ("/bin/false", "a"),
+        ("pip install x", "a"),
+        ("pip download x", "pip"),
+        ("true", "b"),
+        ("env A=1 mine", "b"),
+        ("sudo -u me mine", "b"),
+        ("sudo -u me other", "c"),
+        ("sudo timeout 5 other", "timeout"),
+        ("timeout 5 other", "timeout"),
+        ("timeout 5 true", "b"),
+        ("other", "none"),
+    ] {
+        let words: Vec<&str> = ["--"].into_iter().chain(command.split(' ')).collect();
+        assert_eq!(policy(configured(content, &words)), expected, "{command}");
+    }
+    let twice = "[policy.x]\ncommands = ['sudo y']\n[policy.z]\ncommands = ['/bin/y']";
+    assert_eq!(fault(twice), "c.toml:3:9: the policies `x` and `z` both claim the command `y`");
+}
+
+#[test]
 fn a_policy_is_chosen_by_name_by_command_or_not_at_all() {
     let content = "policy = \"none\"\n";
     assert_eq!(policy(configured(content, &["curl"])), "none");

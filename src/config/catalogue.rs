@@ -67,9 +67,9 @@ impl<'f> Catalogue<'f> {
         Ok(catalogue)
     }
 
-    /// The layers for a command by its first words, behind those of the call, the strongest first.
-    pub(super) fn stack(self, call: Vec<Layer>, words: &[&str]) -> Result<Stack, Error> {
-        let (found, policy) = self.choose(&call, words)?;
+    /// The layers for a command by the words that may name it, behind those of the call, the strongest first.
+    pub(super) fn stack(self, call: Vec<Layer>, readings: &[Vec<&str>]) -> Result<Stack, Error> {
+        let (found, policy) = self.choose(&call, readings)?;
         let chain = match found {
             Some(found) => {
                 self.chain(found)?.into_iter().map(|table| table.layer.clone()).collect()
@@ -90,12 +90,12 @@ impl<'f> Catalogue<'f> {
     fn choose<'a>(
         &'a self,
         call: &[Layer],
-        words: &[&str],
+        readings: &[Vec<&str>],
     ) -> Result<(Option<Found<'a>>, Chosen), Error> {
         let layers = call.iter().chain(self.files.iter().rev().map(|file| &file.top));
         let said = layers.filter_map(|layer| Some((layer.settings.policy.as_ref()?, layer))).next();
         let found = match said.map(|(name, layer)| (name.as_str(), layer)) {
-            None | Some(("auto", _)) => self.by_command(words),
+            None | Some(("auto", _)) => readings.iter().find_map(|words| self.by_command(words)),
             Some(("none", _)) => None,
             Some((name, layer)) => Some(self.by_name(name, self.files.len()).ok_or_else(|| {
                 let hint = did_you_mean(name, self.names().chain(["auto", "none"]));

@@ -51,13 +51,25 @@ const WRAPPERS: [Wrapper; 7] = [
     },
 ];
 
-/// The words that name the program: wrappers skipped, the first one without its folder, `python3 -m NAME` as `NAME`.
+/// The words that may name the program, the likeliest first: those behind all wrappers, then from the innermost wrapper on, and so on out
+/// to the whole. Of each the first one stands without its folder, and `python3 -m NAME` is `NAME`.
 #[must_use]
-pub fn first_words(command: &[String]) -> Vec<&str> {
+pub fn readings(command: &[String]) -> Vec<Vec<&str>> {
     let mut words: Vec<&str> = command.iter().map(String::as_str).collect();
+    let mut readings = Vec::with_capacity(1);
     while let Some(wrapper) = words.first().and_then(|word| wrapper(base_name(word))) {
-        words = wrapper.command_in(&words);
+        let inner = wrapper.command_in(&words);
+        readings.push(plain(words));
+        words = inner;
     }
+    if !words.is_empty() {
+        readings.push(plain(words));
+    }
+    readings.reverse();
+    readings
+}
+
+fn plain(mut words: Vec<&str>) -> Vec<&str> {
     if let [python, "-m", module, ..] = words.as_slice()
         && is_python(base_name(python))
     {
@@ -129,7 +141,7 @@ mod tests {
 
     fn first(command: &str) -> String {
         let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
-        first_words(&words).join(" ")
+        readings(&words).first().map(|words| words.join(" ")).unwrap_or_default()
     }
 
     #[test]
@@ -155,8 +167,17 @@ mod tests {
         ] {
             assert_eq!(first(command), "curl x", "{command}");
         }
-        assert_eq!(first("sudo"), "");
         assert_eq!(first("-- x"), "-- x");
+        assert_eq!(readings(&[]), [[""; 0]; 0]);
+    }
+
+    #[test]
+    fn a_wrapper_is_a_command_where_nothing_stands_behind_it_or_that_is_unknown() {
+        assert_eq!(first("/usr/bin/sudo"), "sudo");
+        assert_eq!(first("timeout 5"), "timeout 5");
+        let command = ["sudo", "/usr/bin/timeout", "5", "/bin/x"].map(str::to_owned);
+        let outer = ["sudo", "/usr/bin/timeout", "5", "/bin/x"];
+        assert_eq!(readings(&command), [&["x"][..], &["timeout", "5", "/bin/x"], &outer]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::argument::check_rule;
+use super::command::readings;
 use super::layer::{Layer, Place, RuleEntry, Source};
 use super::settings::Settings;
 use super::{KeyNames, key_names};
@@ -238,13 +239,14 @@ fn policy(
     })
 }
 
+/// The words by which a command is known, as those of a call are read.
 fn words(origin: &Origin, command: &Spanned<String>) -> Result<Vec<String>, Error> {
     let words: Vec<String> = command.get_ref().split_whitespace().map(str::to_owned).collect();
-    if words.is_empty() {
+    let Some(likeliest) = readings(&words).into_iter().next() else {
         let message = "expected a command's first words, e.g. `cargo nextest`".to_owned();
         return Err(origin.fault(command.span(), message));
-    }
-    Ok(words)
+    };
+    Ok(likeliest.into_iter().map(str::to_owned).collect())
 }
 
 /// Takes a key that is no setting out of a table.

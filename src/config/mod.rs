@@ -32,7 +32,7 @@ use crate::engine::time::Timestamp;
 use crate::error::Error;
 pub use argument::check_rule;
 use catalogue::{Catalogue, Stack};
-use command::first_words;
+use command::readings;
 use environment::Environment;
 use file::File;
 use layer::{Layer, Source};
@@ -176,14 +176,14 @@ impl Sources {
     pub fn layers(&self, command: &[OsString]) -> Result<Layered, Error> {
         let command: Vec<String> =
             command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        let words = first_words(&command);
+        let readings = readings(&command);
         let tops = self.files.iter().map(|file| &file.top);
         let chosen = self.call.iter().chain(tops);
         let chosen = chosen.filter_map(|layer| layer.settings.policy.as_deref());
         let inherited = self.files.iter().flat_map(File::inherited);
-        let presets = presets::needed(&words, chosen.chain(inherited))?;
+        let presets = presets::needed(&readings, chosen.chain(inherited))?;
         let catalogue = Catalogue::new(&presets, &self.files)?;
-        let stack = catalogue.stack(self.call.clone(), &words)?;
+        let stack = catalogue.stack(self.call.clone(), &readings)?;
         let Sources { outer_deadline, random_seed, .. } = *self;
         Ok(Layered { stack, outer_deadline, random_seed })
     }

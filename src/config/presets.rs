@@ -128,15 +128,16 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     PRESETS.iter().map(|preset| preset.name)
 }
 
-/// Those that a call may need: for the first words of its command, by the names that it or the files say, and what these build on.
+/// Those that a call may need: for the words that may name its command, by the names that it or the files say, and what these build on.
 ///
 /// # Errors
 /// Never: a test reads them all.
 pub(super) fn needed<'a>(
-    words: &[&str],
+    readings: &[Vec<&str>],
     named: impl Iterator<Item = &'a str>,
 ) -> Result<File, Error> {
-    let mut needed: Vec<&Preset> = PRESETS.iter().filter(|preset| preset.is_for(words)).collect();
+    let is_for = |preset: &&Preset| readings.iter().any(|words| preset.is_for(words));
+    let mut needed: Vec<&Preset> = PRESETS.iter().filter(is_for).collect();
     let add = |needed: &mut Vec<&Preset>, name: &str| {
         let preset = PRESETS.iter().find(|preset| preset.name == name);
         needed.extend(preset.filter(|preset| needed.iter().all(|had| had.name != preset.name)));
@@ -199,7 +200,8 @@ mod tests {
     #[test]
     fn only_what_a_call_may_need_is_read() {
         let needed = |words: &[&str], named: &[&str]| -> Vec<String> {
-            let file = needed(words, named.iter().copied()).expect("they are well formed");
+            let file =
+                needed(&[words.to_vec()], named.iter().copied()).expect("they are well formed");
             file.policies.into_keys().collect()
         };
         assert_eq!(needed(&["ls", "-l"], &[]), [""; 0]);
