@@ -2,13 +2,14 @@
 //!
 //! What was ignored when we started stays ignored. What the signals mean is the driver's.
 
+use std::ffi::c_void;
 use std::future::poll_fn;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::pin::Pin;
 use std::ptr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 use std::task::{Poll, ready};
 
 use futures_core::Stream;
@@ -86,14 +87,7 @@ impl Signals {
         };
         let heard = HANDLED.into_iter().filter(is_heard);
         let handled = SignalsInfo::with_exfiltrator(heard.clone(), WithRawSiginfo)?;
-        for number in heard.clone() {
-            // SAFETY: the handler is async-signal-safe.
-            unsafe { signal_hook_registry::register_sigaction(number, handle)? };
-        }
-        for number in STOPS.into_iter().filter(is_heard) {
-            // SAFETY: as above.
-            unsafe { signal_hook_registry::register_sigaction(number, stop::handle)? };
-        }
+        heard.clone().chain(STOPS.into_iter().filter(is_heard)).for_each(be_told_first);
         change_mask(libc::SIG_UNBLOCK, heard.chain(STOPS));
         let others = LOOKED_AT.into_iter().chain(FOR_THE_COMMAND);
         // Also those that were ignored, which are sorted out when one comes: to ask takes a system call for each.
@@ -181,12 +175,50 @@ pub fn let_none_kill() {
     DEADLY.store(NONE, Ordering::Relaxed);
 }
 
-/// Looks at a signal that tells us to stop as it comes: async-signal-safe.
-fn handle(info: &libc::siginfo_t) {
-    missed::handle(info);
-    match DEADLY.load(Ordering::Relaxed) {
-        SECOND => DEADLY.store(NEXT, Ordering::Relaxed),
-        NEXT => drop(signal_hook::low_level::emulate_default_handler(info.si_signo)),
-        _ => {}
+/// The handler of signal-hook, which all of its signals share.
+static NEXT_HANDLER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+
+/// Puts our handler before the one that there is, if any: for signal-hook to have several costs more than all else here.
+fn be_told_first(number: libc::c_int) {
+    // SAFETY: all bytes zero are a valid value of both; sigaction writes the one and reads the other.
+    let before = unsafe {
+        let mut before = MaybeUninit::<libc::sigaction>::zeroed();
+        let mut ours = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
+        ours.sa_sigaction = handle as *const () as libc::sighandler_t;
+        ours.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+        libc::sigaction(number, &ours, before.as_mut_ptr());
+        before.assume_init().sa_sigaction
+    };
+    if HANDLED.contains(&number) {
+        NEXT_HANDLER.store(ptr::with_exposed_provenance_mut(before), Ordering::Relaxed);
     }
+}
+
+/// Handles what tells us to stop and what stops us as a job: async-signal-safe.
+extern "C" fn handle(number: libc::c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the place is the thread's own.
+    let errno = unsafe { *libc::__errno_location() };
+    // SAFETY: the kernel gives what it says.
+    let told = unsafe { &*info };
+    if STOPS.contains(&number) {
+        stop::handle(told);
+    } else {
+        missed::handle(told);
+        match DEADLY.load(Ordering::Relaxed) {
+            SECOND => DEADLY.store(NEXT, Ordering::Relaxed),
+            NEXT => drop(signal_hook::low_level::emulate_default_handler(number)),
+            _ => {}
+        }
+        let next = NEXT_HANDLER.load(Ordering::Relaxed);
+        if !next.is_null() {
+            // SAFETY: it is a handler of this form, as its flags have said.
+            unsafe {
+                let next: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut c_void) =
+                    std::mem::transmute(next);
+                next(number, info, context);
+            }
+        }
+    }
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
 }
