@@ -14,10 +14,10 @@ const HEADINGS: [&str; 8] =
 
 /// The columns that are left out where there is no room, the first of them first: of the last one a part is shown, while that is worth
 /// its place.
-const DISPENSABLE: [usize; 6] = [3, 6, 7, 4, 2, 5];
+const DISPENSABLE: [usize; 6] = [6, 3, 7, 4, 2, 5];
 
-/// The least of a command that is worth its place.
-const LEAST_OF_A_COMMAND: usize = 12;
+/// The least of a command that is worth its place: as much as its heading takes.
+const LEAST_OF_A_COMMAND: usize = 7;
 
 /// The most of a name, of which all can have 100.
 const MOST_OF_A_NAME: usize = 24;
@@ -168,10 +168,13 @@ nightly  waiting  1/4      0        -     in 1m  20s  sh -c 'a\\nb'
         let now = Timestamp::since_epoch(NOW);
         let at = |columns| within(columns, &runs, now).pop().unwrap_or_default();
         let [name, attempt, rest] = ["nightly  waiting", "  1/4    ", "  -     in 1m"];
-        let all = format!("{name}{attempt}  0      {rest}  20s  sh -c 'a ...");
-        assert_eq!(at(66), all);
-        assert_eq!(at(65), format!("{name}{attempt}{rest}  20s  sh -c 'a long com..."));
-        assert_eq!(at(52), format!("{name}{attempt}{rest}  sh -c 'a ..."));
+        let counted = format!("{name}{attempt}  0      {rest}");
+        assert_eq!(at(66), format!("{counted}  20s  sh -c 'a ..."));
+        assert_eq!(at(61), format!("{counted}  20s  sh -..."));
+        assert_eq!(at(60), format!("{counted}  sh -c 'a..."));
+        assert_eq!(at(56), format!("{counted}  sh -..."));
+        assert_eq!(at(55), format!("{name}{attempt}{rest}  sh -c 'a lon..."));
+        assert_eq!(at(47), format!("{name}{attempt}{rest}  sh -..."));
         assert_eq!(at(40), format!("{name}{attempt}{rest}"));
         assert_eq!(at(30), format!("{name}  in 1m"));
         assert_eq!(at(18), "nightly  waiting");
