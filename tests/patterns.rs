@@ -57,13 +57,16 @@ fn a_pattern_matches_lines_of_bytes() {
         ("/error: 4(0[0134]|10)/", "curl: (22) error: 410", "curl: (22) error: 410"),
         ("/gone/", "\x1b[31mit \x1b[1mis g\x1b[0mone\x1b[K\n", "it is gone"),
         ("/^gone/", "10%\r20%\rgone!\r\n", "gone!"),
-        // Where nothing is written there is no line.
-        ("/^/", "", "-"),
-        ("//", "", "-"),
-        ("//", "\x1b[0m", "-"),
+        // Nothing is an empty text.
+        ("/^/", "", ""),
+        ("//", "", ""),
+        ("/^$/", "", ""),
+        ("/x*/", "", ""),
+        ("/x/", "", "-"),
+        ("//", "\x1b[0m", ""),
         ("/^$/", "\n", ""),
         ("/x*/", "abc\nd", "abc"),
-        (r"/\A\z/", "", "-"),
+        (r"/\A\z/", "", ""),
         (r"/end\z/", "the end", "the end"),
         (r"/end\z/", "the end\n", "-"),
     ] {

@@ -114,8 +114,9 @@ impl Matcher {
 
     /// The attempt will write no more: what was found, with the lines of it masked. The next one can begin.
     ///
-    /// Where nothing was written nothing is found, be it an empty line: as with grep.
+    /// A stream to which nothing was written is an empty text, in which `^$` is found.
     pub fn finish(&mut self, mask: &dyn Fn(&str) -> String) -> Matches {
+        self.search_nothing();
         let out = self.stdout.finish(self.dfa.as_ref(), mask);
         let err = self.stderr.finish(self.dfa.as_ref(), mask);
         let Matcher { patterns, reading, is_broken, .. } = self;
@@ -136,6 +137,38 @@ impl Matcher {
         });
         found.collect()
     }
+
+    /// Begins the search in streams that are read and to which nothing was written, where a pattern may match that.
+    fn search_nothing(&mut self) {
+        let Matcher { patterns, reading, dfa, is_broken, stdout, stderr } = self;
+        let is_merged = *reading == Reading::Merged;
+        let is_silent = |stream, reader: &Reader| {
+            reader.is_fresh() && reading.reads(stream) && (is_merged || are_for(patterns, stream))
+        };
+        let out = is_silent(Stream::Stdout, stdout);
+        let err = is_silent(Stream::Stderr, stderr) && !is_merged;
+        if !(out || err) || *is_broken {
+            return;
+        }
+        // Most match something alone, and then no automaton is needed.
+        if dfa.is_none() && patterns.iter().all(needs_text) {
+            return;
+        }
+        if dfa.is_none() {
+            *dfa = build(patterns, None).ok();
+            *is_broken = dfa.is_none();
+        }
+        let Some(dfa) = dfa else { return };
+        for reader in [out.then_some(stdout), err.then_some(stderr)].into_iter().flatten() {
+            reader.search(dfa, &[], &|_| true);
+        }
+    }
+}
+
+/// Whether there must be something for a pattern to match.
+fn needs_text(pattern: &OutputPattern) -> bool {
+    let parsed = syntax::parse_with(&pattern.regex, &syntax_of(pattern));
+    parsed.is_ok_and(|parsed| parsed.properties().minimum_len() != Some(0))
 }
 
 /// All patterns as one automaton on bytes, without Unicode classes, `^` and `$` at the ends of lines, be they `\n` or `\r\n`.
@@ -143,14 +176,8 @@ impl Matcher {
 /// What each may take is checked where it is given; together they may take as much as all of them.
 fn build(patterns: &[OutputPattern], limit: Option<usize>) -> Result<DFA, String> {
     let parsed = patterns.iter().map(|pattern| {
-        let config = syntax::Config::new()
-            .unicode(false)
-            .utf8(false)
-            .multi_line(true)
-            .crlf(true)
-            .case_insensitive(pattern.ignore_case);
         // The parser draws a picture; its last line says what is wrong.
-        syntax::parse_with(&pattern.regex, &config).map_err(|error| {
+        syntax::parse_with(&pattern.regex, &syntax_of(pattern)).map_err(|error| {
             let text = error.to_string();
             let fault = text.lines().next_back().unwrap_or_default();
             fault.trim_start_matches("error: ").to_owned()
@@ -175,6 +202,15 @@ fn build(patterns: &[OutputPattern], limit: Option<usize>) -> Result<DFA, String
         .skip_cache_capacity_check(true);
     let dfa = dfa::Builder::new().configure(config).build_from_nfa(nfa);
     dfa.map_err(|error| error.to_string())
+}
+
+fn syntax_of(pattern: &OutputPattern) -> syntax::Config {
+    syntax::Config::new()
+        .unicode(false)
+        .utf8(false)
+        .multi_line(true)
+        .crlf(true)
+        .case_insensitive(pattern.ignore_case)
 }
 
 /// The search in one stream.
@@ -216,6 +252,10 @@ impl Reader {
         let mut escapes = std::mem::take(&mut self.escapes);
         escapes.strip(bytes, &mut |piece| self.search(dfa, piece, wanted));
         self.escapes = escapes;
+    }
+
+    fn is_fresh(&self) -> bool {
+        matches!(self.state, State::Fresh)
     }
 
     fn has_open_lines(&self) -> bool {
