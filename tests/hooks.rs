@@ -216,6 +216,11 @@ fn a_failing_hook_is_a_warning_and_changes_nothing_else() {
             let warning = format!("retryrun: --{hook} failed: {failure}\n");
             assert_eq!(ran.stderr.matches(&warning).count(), 1, "{command}: {}", ran.stderr);
         }
+        let lines = ran.lines();
+        let place = |text: &str| lines.iter().position(|line| line.contains(text));
+        let given_up = place("gave up after 2 attempts").expect("it is said");
+        assert!(place("attempt 2/2 failed") < Some(given_up), "{command}: {}", ran.stderr);
+        assert!(Some(given_up) < place("--on-give-up failed"), "{command}: {}", ran.stderr);
         let options = ["--hook-timeout=0.2", "--on-success", command];
         let ran = Test::bash(&options, "exit 0").run();
         let warning = format!("retryrun: --on-success failed: {failure}\n");

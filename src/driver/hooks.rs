@@ -237,7 +237,9 @@ impl Driver {
 
     pub(super) fn hook_failed(&mut self, kind: Kind, failure: &str) {
         let so = if kind == Kind::RetryIf { ", and it is retried" } else { "" };
-        self.sinks.warn(&format!("--{kind} failed{so}: {failure}"));
+        let is_said = self.sinks.warn(&format!("--{kind} failed{so}: {failure}"));
+        // Where no other one goes on, our line is behind all that they wrote.
+        self.hooks.has_run &= !is_said || self.hooks.are_running();
         self.screen.follows_our_line();
     }
 

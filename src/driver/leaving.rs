@@ -6,13 +6,14 @@ use std::time::Duration;
 use super::waiting::next_request;
 use super::{Driver, STOP_SIGNALS};
 use crate::child::Trouble;
-use crate::engine::event::{Closing, Event, Outcome, Record};
+use crate::engine::event::{self, Event, Outcome, Record};
 use crate::engine::exit::Exit;
 use crate::engine::signal::Signal;
 use crate::facts;
 use crate::hook::Kind;
 use crate::jobs::control::Request;
 use crate::leftovers::Leftovers;
+use crate::report::Closing;
 use crate::unix::outlet::Stderr;
 use crate::unix::output::Output;
 use crate::unix::signals::{Received, let_none_kill, let_the_second_kill};
@@ -40,11 +41,15 @@ impl Driver {
         if let Some(record) = self.last.take() {
             let_the_second_kill();
             self.sinks.write_reports(&record, self.run.history());
+            self.sinks.say(&record, self.run.history());
             let_none_kill();
             self.run_last_hook(&record).await;
+            let follows_a_hook = self.hooks.have_run_since() || self.hooks.are_running();
             self.end_hooks().await;
             let_the_second_kill();
-            self.sinks.say(&record, self.run.history());
+            if let Event::RunStopped(stopped) = &record.event {
+                self.sinks.close(&Closing { stopped, follows_a_hook }, self.run.history());
+            }
         }
         // If stderr does not take it, there is nobody left to tell.
         let _unheard = Stderr::finish();
@@ -71,7 +76,8 @@ impl Driver {
             return;
         }
         let history = self.run.history();
-        let mut input = serde_json::to_vec(&Closing::new(record, history)).unwrap_or_default();
+        let mut input =
+            serde_json::to_vec(&event::Closing::new(record, history)).unwrap_or_default();
         input.push(b'\n');
         let facts = facts::of_end(history);
         if let Some(Err(error)) = self.start_hook(kind, facts, &input) {

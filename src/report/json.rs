@@ -4,10 +4,10 @@ use std::io::{self, Write};
 
 use tracing_subscriber::filter::LevelFilter;
 
-use super::Sink;
 use super::log::closing_level;
 use super::text::harmless_json;
-use crate::engine::event::{Event, Outcome, Record};
+use super::{Closing, Sink};
+use crate::engine::event::{Outcome, Record};
 use crate::engine::history::History;
 use crate::engine::signal::Signal;
 
@@ -32,10 +32,13 @@ pub fn render(history: &History) -> String {
 }
 
 impl<W: Write> Sink for HistoryPrinter<W> {
-    fn tell(&mut self, record: &Record, history: &History) -> io::Result<()> {
-        let Event::RunStopped(stopped) = &record.event else {
-            return Ok(());
-        };
+    /// It is the last that we write.
+    fn tell(&mut self, _record: &Record, _history: &History) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn close(&mut self, closing: &Closing<'_>, history: &History) -> io::Result<()> {
+        let Closing { stopped, follows_a_hook } = *closing;
         let has_failed =
             stopped.outcome != Outcome::Succeeded && stopped.signal != Some(Signal::PIPE);
         if !has_failed && !self.always {
@@ -46,8 +49,9 @@ impl<W: Write> Sink for HistoryPrinter<W> {
         } else {
             serde_json::to_string(history)?
         };
-        // The command may have left a line unfinished, and we have no way to know.
-        let follows_our_line = closing_level(stopped, history.flaky) <= self.filter;
+        // The command or a hook may have left a line unfinished, and we have no way to know.
+        let follows_our_line =
+            !follows_a_hook && closing_level(stopped, history.flaky) <= self.filter;
         let begin = if follows_our_line { "" } else { "\n" };
         // One write: what others write to the same place cannot come between.
         let text = format!("{begin}{}\n", harmless_json(&json));

@@ -294,6 +294,10 @@ impl<W: io::Write + Send + 'static> Sink for Log<W> {
         Ok(())
     }
 
+    fn warns(&self) -> bool {
+        self.wants(Level::WARN)
+    }
+
     fn is_traced(&self) -> bool {
         Level::TRACE <= self.options.filter
     }

@@ -23,7 +23,7 @@ pub mod whole;
 
 use std::io;
 
-use crate::engine::event::{Record, Trigger};
+use crate::engine::event::{Event, Record, RunStopped, Trigger};
 use crate::engine::history::History;
 use crate::engine::time::Timestamp;
 use crate::error::reason;
@@ -41,6 +41,15 @@ pub struct Starting {
     pub follows_a_hook: bool,
 }
 
+/// The last moment of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Closing<'a> {
+    /// How it ended.
+    pub stopped: &'a RunStopped,
+    /// Whether a command of the user's own may have left a line unfinished behind ours.
+    pub follows_a_hook: bool,
+}
+
 /// Takes the records of a run.
 pub trait Sink {
     /// Takes one record. `history` holds it already.
@@ -54,6 +63,14 @@ pub trait Sink {
     /// # Errors
     /// As [`Sink::tell`].
     fn starting(&mut self, _starting: &Starting, _history: &History) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Hears that all has been said: of the end of the run, and what hooks had to say of that. `history` holds all.
+    ///
+    /// # Errors
+    /// As [`Sink::tell`].
+    fn close(&mut self, _closing: &Closing<'_>, _history: &History) -> io::Result<()> {
         Ok(())
     }
 
@@ -79,6 +96,11 @@ pub trait Sink {
     /// As [`Sink::tell`].
     fn error(&mut self, _text: &str) -> io::Result<()> {
         Ok(())
+    }
+
+    /// Whether it says what it is warned of.
+    fn warns(&self) -> bool {
+        false
     }
 
     /// Whether it wants to hear of what is only for whoever looks for a fault in retryrun.
@@ -125,6 +147,7 @@ pub struct Sinks {
     reports: Vec<Report>,
     lines: Vec<Box<dyn Sink>>,
     is_traced: bool,
+    warns: bool,
 }
 
 struct Report {
@@ -160,13 +183,17 @@ impl Sinks {
     /// Adds what is written to stderr.
     pub fn add(&mut self, sink: impl Sink + 'static) {
         self.is_traced |= sink.is_traced();
+        self.warns |= sink.warns();
         self.lines.push(Box::new(sink));
     }
 
-    /// Tells all of them.
+    /// Tells all of them; of the end of a run all that there is to say, as where there are no hooks.
     pub fn tell(&mut self, record: &Record, history: &History) {
         self.write_reports(record, history);
         self.say(record, history);
+        if let Event::RunStopped(stopped) = &record.event {
+            self.close(&Closing { stopped, follows_a_hook: false }, history);
+        }
     }
 
     /// Tells the reports. One that fails is said once, and never stops the run or another one.
@@ -204,15 +231,21 @@ impl Sinks {
         self.lines.retain_mut(|sink| sink.tell(record, history).is_ok());
     }
 
+    /// Says what comes last of all.
+    pub fn close(&mut self, closing: &Closing<'_>, history: &History) {
+        self.lines.retain_mut(|sink| sink.close(closing, history).is_ok());
+    }
+
     /// Says that an attempt is about to start.
     pub fn starting(&mut self, starting: &Starting, history: &History) {
         self.report(|sink| sink.starting(starting, history));
         self.lines.retain_mut(|sink| sink.starting(starting, history).is_ok());
     }
 
-    /// Says what did not go as it might beside the run.
-    pub fn warn(&mut self, text: &str) {
+    /// Says what did not go as it might beside the run; answers whether such lines are wanted.
+    pub fn warn(&mut self, text: &str) -> bool {
         self.lines.retain_mut(|sink| sink.warn(text).is_ok());
+        self.warns
     }
 
     /// Says what retryrun itself could not do beside the run; also where its lines are not wanted.
