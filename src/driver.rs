@@ -177,6 +177,7 @@ impl Driver {
             match action {
                 Action::Start { attempt, trigger } => answer = self.start(attempt, trigger),
                 Action::Kill(signal) => self.end(signal),
+                Action::Hurry => self.streams.outputs.hurry(),
                 Action::Ask(record) => answer = self.ask(&record),
                 Action::Prepare { attempt, trigger } => answer = self.prepare(attempt, trigger),
                 Action::Sweep { which, signal } => answer = self.sweep(which, signal),

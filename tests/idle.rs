@@ -1,8 +1,9 @@
 //! The limit on silence, for which we read what the command writes: what comes out is the same as without us.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use retryrun::engine::event::{EndedBy, Outcome, Trigger};
 
 use crate::session::{Session, kill, state, until};
-use crate::test::{RETRYRUN, Test, path, steps};
+use crate::test::{RETRYRUN, Ran, Test, path, steps};
 
 /// As long as nobody is silent in a test.
 const LONG: &str = "--idle-timeout=100";
@@ -373,4 +374,54 @@ fn success_may_need_several_in_a_row() {
         triggers,
         [Trigger::First, Trigger::Consecutive, Trigger::Retry, Trigger::Consecutive]
     );
+}
+
+#[test]
+fn a_pipe_holds_as_much_through_us() {
+    // Each word reaches a pipe that nobody reads before the next one is written.
+    let words = r#"import array, fcntl, os, termios
+left = array.array("i", [0])
+for count in range(500):
+    os.write(1, b"a word of mine %3d\n" % count)
+    while not fcntl.ioctl(1, termios.FIONREAD, left) and left[0]: pass
+"#;
+    let read_later = r#"cd "$(mktemp -d)"; mkfifo over; { $R -n0 --idle-timeout=100 python3 -c "$WORDS"; echo $? >over; } \
+           | { read -r status <over; echo "$status"; wc -l; }; rm over"#;
+    let ran = script(read_later).env("WORDS", words).output().expect("bash runs");
+    assert_eq!(String::from_utf8_lossy(&ran.stdout), "0\n500\n");
+}
+
+/// What becomes of a run whose stdout is a pipe that is full.
+fn nobody_reads(options: &[&str], script: &str) -> Ran {
+    let (_reader, writer) = std::io::pipe().expect("a pipe");
+    fill(&writer);
+    let test = Test::bash(&[options, &["--idle-timeout=100"]].concat(), script);
+    let stdout = |command: &mut Command| {
+        command.stdout(writer);
+    };
+    test.with(stdout).run()
+}
+
+/// Fills a pipe.
+fn fill(writer: &std::io::PipeWriter) {
+    let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+    let mut filling =
+        fs::File::options().write(true).custom_flags(libc::O_NONBLOCK).open(path).expect("a pipe");
+    while filling.write(&[b'.'; 4096]).is_ok() {}
+}
+
+#[test]
+fn what_others_go_on_writing_is_not_waited_for_where_nobody_reads() {
+    let ran = nobody_reads(
+        &["-n0"],
+        "{ until grep -q ') Z' /proc/$$/stat; do :; done; while echo y; do sleep 0.05; done; } & exit 3",
+    );
+    assert_eq!(ran.code(), Some(3), "{}", ran.stderr);
+    assert!(ran.history().attempts[0].output_held);
+}
+
+#[test]
+fn the_deadline_ends_the_wait_for_who_does_not_read_what_the_command_wrote() {
+    let ran = nobody_reads(&["-n0", "--timeout=0.5", "--deadline=1"], "echo said");
+    assert!(ran.stderr.contains("cannot write to stdout: nobody reads it\n"), "{}", ran.stderr);
 }

@@ -305,6 +305,7 @@ proptest! {
             Action::Tell(record) => Some(record),
             Action::Start { .. }
             | Action::Kill(_)
+            | Action::Hurry
             | Action::Ask(_)
             | Action::Prepare { .. }
             | Action::TakeToken

@@ -60,6 +60,7 @@ impl Driver {
             Action::Sweep { which: Sweep::All, signal } => {
                 format!("order: end all that was left behind, first with {signal}")
             }
+            Action::Hurry => "order: wait not much longer for who reads".to_owned(),
             Action::Ask(_) => "order: ask --retry-if".to_owned(),
             Action::Prepare { attempt, trigger } => {
                 format!("order: prepare attempt {attempt} ({trigger})")

@@ -30,6 +30,7 @@ pub struct Attempt {
     silent_since: Option<Duration>,
     /// When the command ended by itself.
     ended: Option<Time>,
+    hurried: bool,
     cut: Option<EndedBy>,
     told: bool,
     sent_by_processes: u32,
@@ -64,6 +65,8 @@ pub enum Due {
         /// The limit that it enforces, where this is the first signal for it.
         cut: Option<EndedBy>,
     },
+    /// The command has ended, and is not waited for any longer by way of who does not take what it wrote.
+    Hurry,
     /// It does not die.
     Unkillable,
 }
@@ -78,6 +81,7 @@ impl Attempt {
             limits,
             silent_since: Some(now.active),
             ended: None,
+            hurried: false,
             cut: None,
             told: false,
             sent_by_processes: 0,
@@ -105,7 +109,7 @@ impl Attempt {
         self.grace_ends.is_some() || self.killed.is_some()
     }
 
-    /// The command has ended: from now on no limit cuts it.
+    /// The command has ended: from now on no limit cuts it. The end of the run only ends the wait for who reads it.
     pub fn ended(&mut self, now: Time) {
         self.ended.get_or_insert(now);
     }
@@ -177,6 +181,10 @@ impl Attempt {
         }
         let (_, _, ended_by) =
             self.limits_in_order(now).find(|(remaining, ..)| remaining.is_zero())?;
+        if self.ended.is_some() {
+            self.hurried = true;
+            return Some(Due::Hurry);
+        }
         Some(self.cut_by(now, ended_by))
     }
 
@@ -220,7 +228,10 @@ impl Attempt {
             .map(|remaining| (remaining, Why::Timeout, EndedBy::Timeout));
         let idle = active(self.silent_since, self.limits.idle_timeout)
             .map(|remaining| (remaining, Why::Idle, EndedBy::IdleTimeout));
-        deadline.into_iter().chain(timeout).chain(idle).filter(|_| self.ended.is_none())
+        let is_left =
+            |ended_by| self.ended.is_none() || (ended_by == EndedBy::Deadline && !self.hurried);
+        let limits = deadline.into_iter().chain(timeout).chain(idle);
+        limits.filter(move |(_, _, ended_by)| is_left(*ended_by))
     }
 
     fn begin_grace(&mut self, now: Time) {

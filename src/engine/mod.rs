@@ -50,7 +50,8 @@ pub enum Input {
         /// The obstacle in a sentence; fit to be shown.
         error: String,
     },
-    /// The command itself has ended, and its output is still being read: no limit cuts it any more.
+    /// The command itself has ended, and its output is still being read: no limit cuts it any more, and the deadline is only one for
+    /// who takes what it wrote.
     Ended,
     /// The attempt's processes have ended.
     Exited {
@@ -144,6 +145,8 @@ pub enum Action {
     },
     /// Send the signal to all processes of the attempt.
     Kill(Signal),
+    /// Wait not much longer for whoever does not take what the attempt wrote.
+    Hurry,
     /// End what the last attempt left behind, and answer with [`Input::Swept`].
     Sweep {
         /// Which of it.

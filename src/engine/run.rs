@@ -406,6 +406,7 @@ impl Run {
     fn carry_out(&mut self, due: Option<Due>, actions: &mut Vec<Action>) {
         match due {
             None => {}
+            Some(Due::Hurry) => actions.push(Action::Hurry),
             Some(Due::Unkillable) => self.unkillable(actions),
             Some(Due::Kill { signal, cut }) => {
                 if let (

@@ -25,9 +25,6 @@ use crate::unix::output::{Output, are_one};
 const DRAIN_CHUNK: Duration = Duration::from_millis(200);
 const DRAIN_ALL: Duration = Duration::from_secs(2);
 
-/// As much as a pipe can hold: what the command wrote is no more, and what others write has no end.
-const LAST_CALL: usize = 1024 * 1024;
-
 /// How much of what was held back is written at once, and how much the kernel moves.
 const CHUNK: usize = 64 * 1024;
 const MOVED: usize = 1024 * 1024;
@@ -220,6 +217,7 @@ impl Outputs {
         if self.relays.is_empty() || !matches!(self.drain, Drain::NotYet) {
             return;
         }
+        self.relays.iter_mut().for_each(Relay::note_the_end);
         let alarm = |duration| Alarm::new().inspect(|alarm| alarm.set(duration));
         match (alarm(DRAIN_CHUNK), alarm(DRAIN_ALL)) {
             (Ok(chunk), Ok(all)) => self.drain = Drain::Until { chunk, all },
@@ -244,11 +242,15 @@ impl Outputs {
         }
     }
 
-    /// What is there is still read, and whoever takes it waited for; but not by those who are `late` already and hurried.
+    /// What is there is still read, and whoever takes it waited for. Those who are `late` already wait only for who takes the command's
+    /// own; hurried, for nobody.
     fn end_listening(&mut self, late: bool) {
         for relay in &mut self.relays {
-            relay.last_call.get_or_insert(LAST_CALL);
-            relay.is_impatient |= late && self.is_hurried;
+            relay.begin_last_call();
+            if late {
+                relay.keep_the_commands_own();
+                relay.is_impatient |= self.is_hurried;
+            }
         }
     }
 

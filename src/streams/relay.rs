@@ -16,6 +16,9 @@ use crate::unix::output::{Channel, Output};
 /// How much is read at once.
 const CHUNK: usize = 64 * 1024;
 
+/// As much as a pipe can hold: what the command wrote is no more, and what others write has no end.
+const LAST_CALL: usize = 1024 * 1024;
+
 /// How much is moved at once, if there is so much.
 const MOVED: usize = 1024 * 1024;
 
@@ -25,7 +28,9 @@ pub(super) struct Relay {
     stream: Stream,
     pub(super) channel: Channel,
     /// What is there is still read, but no more than this, and then no more.
-    pub(super) last_call: Option<usize>,
+    last_call: Option<usize>,
+    /// How much of what the command itself has written is not taken yet, once it has ended.
+    owed: usize,
     /// What is not taken at once is dropped.
     pub(super) is_impatient: bool,
     sink: Sink,
@@ -79,6 +84,10 @@ pub(super) fn stream_of(output: Output) -> Stream {
     }
 }
 
+fn unread() -> Step {
+    Step::Refused(io::Error::new(ErrorKind::TimedOut, "nobody reads it"))
+}
+
 impl Relay {
     pub(super) fn open(
         output: Output,
@@ -100,6 +109,7 @@ impl Relay {
             channel,
             is_moved: can_be_moved && !has_tail && log.is_none() && !is_searched,
             last_call: None,
+            owed: 0,
             is_impatient: false,
             sink,
             log,
@@ -113,6 +123,23 @@ impl Relay {
     /// Whether it has something that is not taken.
     pub(super) fn is_stalled(&self) -> bool {
         self.is_stalled
+    }
+
+    /// The command has ended: what is there may be its own. What comes later is others'.
+    pub(super) fn note_the_end(&mut self) {
+        self.owed = self.pending.len() + self.channel.waiting().unwrap_or(LAST_CALL);
+    }
+
+    /// What is there is still read, and no more.
+    pub(super) fn begin_last_call(&mut self) {
+        self.last_call.get_or_insert(LAST_CALL);
+    }
+
+    /// The same, but what others wrote is dropped, whoever reads it: it may have no end.
+    pub(super) fn keep_the_commands_own(&mut self) {
+        self.pending.end = self.pending.end.min(self.pending.start + self.owed);
+        let rest = self.owed - self.pending.len();
+        self.last_call = Some(self.last_call.map_or(rest, |last_call| last_call.min(rest)));
     }
 
     /// The end of what went through, where it is kept.
@@ -132,13 +159,19 @@ impl Relay {
             if !pending.is_empty() {
                 match &self.sink {
                     Sink::Held => match readers.held.append(pending) {
-                        Ok(()) => self.pending = 0..0,
+                        Ok(()) => {
+                            self.owed = self.owed.saturating_sub(pending.len());
+                            self.pending = 0..0;
+                        }
                         Err(error) => return Poll::Ready(Step::Unheld(error)),
                     },
                     Sink::Outlet(outlet) => match outlet.poll_write(context, pending) {
-                        Poll::Ready(Ok(written)) => self.pending.start += written,
+                        Poll::Ready(Ok(written)) => {
+                            self.owed = self.owed.saturating_sub(written);
+                            self.pending.start += written;
+                        }
                         Poll::Ready(Err(error)) => return Poll::Ready(Step::Refused(error)),
-                        Poll::Pending if self.is_impatient => return Poll::Ready(Step::Ended),
+                        Poll::Pending if self.is_impatient => return Poll::Ready(unread()),
                         Poll::Pending if self.is_stalled => return Poll::Pending,
                         Poll::Pending => {
                             self.is_stalled = true;
@@ -163,11 +196,15 @@ impl Relay {
             }
             let read = match self.last_call {
                 None => ready!(self.channel.poll_read(context, &mut self.buffer)),
-                Some(0) => return Poll::Ready(Step::Held),
-                Some(_) => self.channel.read_now(&mut self.buffer),
+                Some(rest) => {
+                    // Whether it is at its end is asked for in any case.
+                    let most = rest.clamp(1, CHUNK);
+                    self.channel.read_now(self.buffer.get_mut(..most).unwrap_or_default())
+                }
             };
             match read {
                 Ok(0) => return Poll::Ready(Step::Ended),
+                Ok(_) if self.last_call == Some(0) => return Poll::Ready(Step::Held),
                 Ok(length) => {
                     self.pending = 0..length;
                     self.last_call = self.last_call.map(|rest| rest.saturating_sub(length));
@@ -188,16 +225,18 @@ impl Relay {
         let Sink::Outlet(outlet) = &self.sink else { return Poll::Ready(None) };
         match ready!(self.channel.poll_move(context, outlet, MOVED)) {
             Ok(Moved::Bytes(0)) => Poll::Ready(Some(Step::Ended)),
-            Ok(Moved::Bytes(_)) => {
+            Ok(Moved::Bytes(length)) => {
+                self.owed = self.owed.saturating_sub(length);
                 self.is_stalled = false;
                 Poll::Ready(Some(Step::Wrote))
             }
-            Ok(Moved::NoRoom) if self.is_impatient => Poll::Ready(Some(Step::Ended)),
+            Ok(Moved::NoRoom) if self.is_impatient => Poll::Ready(Some(unread())),
             Ok(Moved::NoRoom) if self.is_stalled => Poll::Pending,
             Ok(Moved::NoRoom) => {
                 self.is_stalled = true;
                 Poll::Ready(Some(Step::Stalled))
             }
+            Ok(Moved::Refused) => Poll::Ready(None),
             // Such as a file that is appended to.
             Err(error) if error.kind() == ErrorKind::InvalidInput => {
                 self.is_moved = false;
@@ -213,6 +252,7 @@ impl Relay {
         match ready!(self.channel.poll_move_to_file(context, file, end, MOVED)) {
             Ok(0) => Poll::Ready(Some(Step::Ended)),
             Ok(length) => {
+                self.owed = self.owed.saturating_sub(length);
                 held.note_moved(length);
                 Poll::Ready(Some(Step::Wrote))
             }

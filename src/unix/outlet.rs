@@ -23,12 +23,16 @@ use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::task::unconstrained;
 
 use super::clock::reading;
+use super::input::PAGE;
 use super::line;
 use super::output::Output;
 use super::readable::Readable;
 
 /// How much may be written to what is only known to have room: what every pipe takes whole (PIPE_BUF).
 const SMALL: usize = 4096;
+
+/// Less is copied into a pipe: moved, every bit of it would take a page there, and the pipe would hold less than without us.
+const WORTH_MOVING: u64 = 16 * 1024;
 
 /// How long we wait, in all, for those who do not read what we write ourselves.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -43,6 +47,7 @@ pub(super) const PATIENCE_WITH_ONE: Duration = Duration::from_millis(750);
 pub(super) struct Writer {
     fd: OwnedFd,
     way: Way,
+    is_pipe: bool,
 }
 
 /// How not to block.
@@ -67,15 +72,16 @@ impl Writer {
         let kind = FileType::from_raw_mode(fstat(given)?.st_mode);
         let path = format!("/proc/self/fd/{}", given.as_raw_fd());
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let is_pipe = kind == FileType::Fifo;
         let way = match kind {
             FileType::Fifo | FileType::CharacterDevice => match open(path, flags, Mode::empty()) {
-                Ok(fd) => return Ok(Writer { fd, way: Way::Own }),
+                Ok(fd) => return Ok(Writer { fd, way: Way::Own, is_pipe }),
                 Err(_) => Way::Small,
             },
             FileType::Socket => Way::Flag,
             _ => Way::Plain,
         };
-        Ok(Writer { fd: given.try_clone_to_owned()?, way })
+        Ok(Writer { fd: given.try_clone_to_owned()?, way, is_pipe })
     }
 
     /// A writer to what has a path, such as a fifo.
@@ -84,7 +90,9 @@ impl Writer {
     /// It cannot be opened; ENXIO where nobody reads it.
     pub(super) fn at(path: &Path) -> io::Result<Writer> {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        Ok(Writer { fd: open(path, flags, Mode::empty())?, way: Way::Own })
+        let fd = open(path, flags, Mode::empty())?;
+        let is_pipe = is_pipe(&fd)?;
+        Ok(Writer { fd, way: Way::Own, is_pipe })
     }
 
     /// Writes what there is room for; WouldBlock if there is none.
@@ -133,11 +141,24 @@ impl Writer {
         Ok(waited)
     }
 
+    /// Whether what is in a pipe is better copied here: where pages would be left half empty that the command would have filled. Without
+    /// a reader a pipe is to take as much through us as it does by itself.
+    fn prefers_a_copy_of(&self, pipe: &Readable) -> bool {
+        let page = PAGE as u64;
+        self.is_pipe
+            && (ioctl_fionread(pipe.fd()).is_ok_and(|there| there < WORTH_MOVING)
+                || ioctl_fionread(&self.fd).is_ok_and(|here| here % page != 0))
+    }
+
     fn has_room_within(&self, patience: Duration) -> bool {
         let mut fds = [PollFd::new(&self.fd, PollFlags::OUT)];
         let patience = Timespec::try_from(patience).ok();
         matches!(poll(&mut fds, patience.as_ref()), Ok(1..))
     }
+}
+
+fn is_pipe(fd: &OwnedFd) -> io::Result<bool> {
+    Ok(FileType::from_raw_mode(fstat(fd)?.st_mode) == FileType::Fifo)
 }
 
 impl AsRawFd for Writer {
@@ -212,17 +233,26 @@ pub enum Moved {
     Bytes(usize),
     /// There is no room for them.
     NoRoom,
+    /// They are there, and are better copied.
+    Refused,
 }
 
 impl Outlet {
     /// Whether the kernel may be asked to move bytes here: not where a call would then wait for room.
     #[must_use]
     pub fn can_be_moved_to(&self) -> bool {
-        let writer = match &self.0 {
+        matches!(self.writer().way, Way::Own | Way::Plain)
+    }
+
+    fn is_to_a_pipe_with_room(&self) -> bool {
+        self.writer().is_pipe && self.writer().has_room_within(Duration::ZERO)
+    }
+
+    fn writer(&self) -> &Writer {
+        match &self.0 {
             Registered::Takes(writer) => writer,
             Registered::Waits(writer) => writer.get_ref(),
-        };
-        matches!(writer.way, Way::Own | Way::Plain)
+        }
     }
 
     /// Writes once from a place in a file, without looking at it, by sendfile(2) if there is room; answers how much was taken.
@@ -262,14 +292,14 @@ impl Outlet {
         pipe: &Readable,
         most: usize,
     ) -> Poll<io::Result<Moved>> {
-        let fd = match &self.0 {
-            Registered::Takes(writer) => writer.as_fd(),
-            Registered::Waits(writer) => writer.get_ref().as_fd(),
-        };
+        let writer = self.writer();
         loop {
             let mut data = ready!(pipe.poll_ready(context))?;
+            if writer.prefers_a_copy_of(pipe) {
+                return Poll::Ready(Ok(Moved::Refused));
+            }
             let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-            match splice(pipe.fd(), None, fd, None, most, flags) {
+            match splice(pipe.fd(), None, writer, None, most, flags) {
                 Ok(moved) => return Poll::Ready(Ok(Moved::Bytes(moved))),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) if ioctl_fionread(pipe.fd()) == Ok(0) => data.clear_ready(),
@@ -278,6 +308,8 @@ impl Outlet {
                         return Poll::Ready(Err(Errno::INVAL.into()));
                     };
                     match poll_room(writer, context) {
+                        // Its reader may have taken something meanwhile, of which nobody would tell us again.
+                        Poll::Ready(Ok(_)) if self.is_to_a_pipe_with_room() => {}
                         Poll::Ready(room) => room?.clear_ready(),
                         Poll::Pending => return Poll::Ready(Ok(Moved::NoRoom)),
                     }

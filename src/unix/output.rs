@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fcntl_setfl, fstat, open};
+use rustix::io::ioctl_fionread;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{
@@ -150,6 +151,13 @@ impl Channel {
             let _same_as_before = tcsetwinsize(self.ours.fd(), size);
         }
         true
+    }
+
+    /// How much is there to be read; none where the kernel does not tell, as of a pseudo-terminal, which has more behind it.
+    #[must_use]
+    pub fn waiting(&self) -> Option<usize> {
+        let waiting = ioctl_fionread(self.ours.fd()).ok().filter(|_| self.terminal.is_none());
+        waiting.and_then(|waiting| usize::try_from(waiting).ok())
     }
 
     /// Reads once if there is something; 0 is the end.

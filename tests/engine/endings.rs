@@ -58,6 +58,21 @@ fn no_limit_cuts_a_command_that_has_ended() {
 }
 
 #[test]
+fn the_deadline_ends_the_wait_for_who_reads_a_command_that_has_ended() {
+    let at = |seconds| Time::default().plus(secs(seconds));
+    let mut run = Script::new([]).timeout(secs(1.0)).deadline(secs(2.0)).run();
+    run.handle(at(0.0), Input::Begin);
+    run.handle(at(0.0), Input::Started { pid: 1 });
+    run.handle(at(0.0), Input::Ended);
+    assert_eq!(run.wakeup(), Some((at(2.0), Why::Deadline)));
+    assert_eq!(run.handle(at(1.5), Input::Tick), []);
+    assert_eq!(run.handle(at(2.0), Input::Tick), [Action::Hurry]);
+    assert_eq!((run.wakeup(), run.handle(at(3.0), Input::Tick)), (None, vec![]), "once");
+    run.handle(at(4.0), exited(ExitStatus::Code(0), 0, Matches::default()));
+    assert_eq!(run.exit(), Some(Exit::Code(0)), "it is not cut");
+}
+
+#[test]
 fn a_healthy_attempt_sets_the_count_and_the_backoff_to_zero() {
     let commands = [exits(1), exits(1), exits(1).after(secs(60.0)), exits(1)];
     let scripted = Script::new(commands).retries(2).policy(|policy| {

@@ -80,6 +80,7 @@ fn goes_on(mut history: History, unended: Unended) {
                 Action::Tell(record) => history.apply(&record),
                 Action::Sweep { .. } => next = Input::Swept { survives: false },
                 Action::Kill(_)
+                | Action::Hurry
                 | Action::Ask(_)
                 | Action::Prepare { .. }
                 | Action::TakeToken

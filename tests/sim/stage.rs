@@ -227,6 +227,7 @@ impl Stage {
                         self.prepared = Some(self.now.elapsed);
                     }
                 }
+                Action::Hurry => self.write("hurry"),
                 Action::Sweep { which, signal } => {
                     self.write(&format!("sweep {which:?} with {signal}"));
                     self.swept = Some(self.now.elapsed.saturating_add(SWEEP));
