@@ -5,14 +5,16 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use retryrun::engine::event::{EndedBy, Outcome, Trigger};
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 
 use crate::session::{Session, kill, state, until};
-use crate::test::{RETRYRUN, Ran, Test, path, steps};
+use crate::test::{Process, RETRYRUN, Ran, Test, path, steps};
 
 /// As long as nobody is silent in a test.
 const LONG: &str = "--idle-timeout=100";
@@ -424,4 +426,31 @@ fn what_others_go_on_writing_is_not_waited_for_where_nobody_reads() {
 fn the_deadline_ends_the_wait_for_who_does_not_read_what_the_command_wrote() {
     let ran = nobody_reads(&["-n0", "--timeout=0.5", "--deadline=1"], "echo said");
     assert!(ran.stderr.contains("cannot write to stdout: nobody reads it\n"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_terminal_that_cannot_be_opened_again_keeps_nobody_waiting() {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    let terminal = openpt(flags).expect("a terminal");
+    grantpt(&terminal).expect("it is ours");
+    unlockpt(&terminal).expect("it is ours");
+    let ours = ioctl_tiocgptpeer(&terminal, flags).expect("it is unlocked");
+    rustix::fs::fchmod(&ours, rustix::fs::Mode::empty()).expect("it is ours");
+    let mut test = Test::bash(&["-n0", "-k0.1", "--idle-timeout=100"], "echo $$ >&2; exec yes");
+    // SAFETY: plain numbers, and it is async-signal-safe. Who may open all, as root, may do so no more; nobody else can do this.
+    test = test.with(|command| unsafe {
+        let no_more_than_others = || {
+            libc::prctl(libc::PR_CAPBSET_DROP, 1);
+            Ok(())
+        };
+        command.stdout(ours).pre_exec(no_more_than_others);
+    });
+    let mut running = test.start();
+    let pid: i32 = running.stderr_with("").trim().parse().expect("a pid");
+    let command = Process::of(pid);
+    command.wait_for_state("S");
+    running.signal(rustix::process::Signal::TERM);
+    let ran = running.finish();
+    assert_eq!(ran.signal(), Some(libc::SIGTERM), "{}", ran.stderr);
+    drop(terminal);
 }

@@ -23,6 +23,7 @@ pub mod process;
 mod readable;
 pub mod receiver;
 pub mod screen;
+mod scribe;
 pub mod signals;
 pub mod spawn;
 pub mod start;

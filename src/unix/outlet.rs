@@ -27,9 +27,7 @@ use super::input::PAGE;
 use super::line;
 use super::output::Output;
 use super::readable::Readable;
-
-/// How much may be written to what is only known to have room: what every pipe takes whole (PIPE_BUF).
-const SMALL: usize = 4096;
+use super::scribe::Scribe;
 
 /// Less is copied into a pipe: moved, every bit of it would take a page there, and the pipe would hold less than without us.
 const WORTH_MOVING: u64 = 16 * 1024;
@@ -51,14 +49,13 @@ pub(super) struct Writer {
 }
 
 /// How not to block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     /// A description of our own, non-blocking.
     Own,
     /// A flag of each call, for a socket.
     Flag,
-    /// No more than there is room for, where it cannot be opened again.
-    Small,
+    /// By a thread, where it cannot be opened again. The descriptor is one that tells when that has room.
+    Aside(Scribe),
     /// Files do not make anybody wait.
     Plain,
 }
@@ -69,14 +66,18 @@ impl Writer {
     /// # Errors
     /// Descriptors are lacking.
     pub(super) fn of(given: BorrowedFd<'_>) -> io::Result<Writer> {
-        let kind = FileType::from_raw_mode(fstat(given)?.st_mode);
+        let stat = fstat(given)?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
         let path = format!("/proc/self/fd/{}", given.as_raw_fd());
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let is_pipe = kind == FileType::Fifo;
         let way = match kind {
             FileType::Fifo | FileType::CharacterDevice => match open(path, flags, Mode::empty()) {
                 Ok(fd) => return Ok(Writer { fd, way: Way::Own, is_pipe }),
-                Err(_) => Way::Small,
+                Err(_) => {
+                    let (scribe, fd) = Scribe::of(given, &stat)?;
+                    return Ok(Writer { fd, way: Way::Aside(scribe), is_pipe });
+                }
             },
             FileType::Socket => Way::Flag,
             _ => Way::Plain,
@@ -95,20 +96,23 @@ impl Writer {
         Ok(Writer { fd, way: Way::Own, is_pipe })
     }
 
-    /// Writes what there is room for; WouldBlock if there is none.
+    /// Writes what there is room for; WouldBlock if there is none. Then to be asked again with the same bytes, or more: some may be on
+    /// their way.
     ///
     /// # Errors
     /// Those of write(2).
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        if self.way == Way::Small && !self.has_room_within(Duration::ZERO) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let write = || match self.way {
-            Way::Own | Way::Plain => rustix::io::write(&self.fd, bytes),
-            Way::Flag => send(&self.fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
-            Way::Small => rustix::io::write(&self.fd, bytes.get(..SMALL).unwrap_or(bytes)),
+        let write = || match &self.way {
+            Way::Own | Way::Plain => Ok(rustix::io::write(&self.fd, bytes)?),
+            Way::Flag => Ok(send(&self.fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?),
+            Way::Aside(scribe) => scribe.try_write(bytes),
         };
-        retry_on_intr(write).map_err(io::Error::from)
+        loop {
+            match write() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                written => return written,
+            }
+        }
     }
 
     /// Waits for room in a report, of which there was none, as long as our patience lasts, and no longer than this. Answers how long.
@@ -446,6 +450,9 @@ mod tests {
     use std::io::{PipeReader, Read, pipe};
 
     use super::*;
+
+    /// What every pipe takes whole.
+    const SMALL: usize = 4096;
 
     /// Lines to a pipe that is full, and its reader.
     fn stalled() -> (Lines, PipeReader) {
