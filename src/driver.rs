@@ -39,6 +39,7 @@ use crate::unix::clock::{Alarm, Clock};
 use crate::unix::line::Place;
 use crate::unix::missed;
 use crate::unix::outlet::Stderr;
+use crate::unix::output::Output;
 use crate::unix::process::{leads_the_session, own_session, stopped_by};
 use crate::unix::signals::{Received, Signals};
 use crate::unix::spawn::{Entries, Group, Program, SpawnError};
@@ -410,7 +411,8 @@ impl Driver {
     fn trouble(&mut self, trouble: &Trouble) -> Option<Input> {
         let text = trouble.to_string();
         let input = match trouble {
-            Trouble::Broken(..) | Trouble::Unlogged(_) => None,
+            Trouble::Broken(Output::Stdout, _) => Some(Input::OutputLost(text.clone())),
+            Trouble::Broken(Output::Stderr, _) | Trouble::Unlogged(_) => None,
             Trouble::Unheld(_) => Some(Input::Failed(text.clone())),
             Trouble::InputLost(_) => Some(Input::InputLost),
         };

@@ -426,6 +426,7 @@ fn what_others_go_on_writing_is_not_waited_for_where_nobody_reads() {
 fn the_deadline_ends_the_wait_for_who_does_not_read_what_the_command_wrote() {
     let ran = nobody_reads(&["-n0", "--timeout=0.5", "--deadline=1"], "echo said");
     assert!(ran.stderr.contains("cannot write to stdout: nobody reads it\n"), "{}", ran.stderr);
+    assert_eq!(ran.code(), Some(125), "{}", ran.stderr);
 }
 
 #[test]
@@ -453,4 +454,22 @@ fn a_terminal_that_cannot_be_opened_again_keeps_nobody_waiting() {
     let ran = running.finish();
     assert_eq!(ran.signal(), Some(libc::SIGTERM), "{}", ran.stderr);
     drop(terminal);
+}
+
+#[test]
+fn what_cannot_be_written_is_no_success() {
+    let (out, err) = ran("$R -n2 -d0 --idle-timeout=100 echo said >/dev/full; echo $? >&2");
+    let (said, status) = err.trim().rsplit_once('\n').expect("lines");
+    assert_eq!((out.as_str(), status), ("", "125"));
+    let lost = "cannot write to stdout: No space left on device";
+    assert!(said.starts_with(&format!("retryrun: {lost}\n")), "{said}");
+    assert!(
+        said.contains("gave up after 1 attempt") && said.contains(&format!("; {lost}")),
+        "{said}"
+    );
+    let (_, err) =
+        ran("$R -n1 -d0 -q --idle-timeout=100 sh -c 'echo said; exit 3' >/dev/full; echo $? >&2");
+    assert!(err.ends_with("\n3\n") && err.contains("\"retry_count\":1"), "{err}");
+    let (_, err) = ran("$R -n1 -q --idle-timeout=100 sh -c 'echo said >&2' 2>/dev/full; echo $?");
+    assert_eq!(err, "");
 }

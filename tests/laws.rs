@@ -44,7 +44,7 @@ fn starts(played: &Played) -> Vec<(Duration, AttemptStarted)> {
 }
 
 /// Every input there is.
-fn inputs() -> [Input; 17] {
+fn inputs() -> [Input; 18] {
     let error = String::new();
     let kind = SpawnErrorKind::Resources;
     let status = ExitStatus::Code(1);
@@ -60,6 +60,7 @@ fn inputs() -> [Input; 17] {
         Input::Token(Token::Refused),
         Input::InputLost,
         Input::CannotPrepare("no file".to_owned()),
+        Input::OutputLost("the disk is full".to_owned()),
         Input::Failed("it cannot be done".to_owned()),
         Input::Output,
         Input::OutputStalled,

@@ -176,4 +176,18 @@ impl Ruling {
         }
         self
     }
+
+    /// Whether it is a success.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        self.judgement.verdict == Some(Verdict::Success)
+    }
+
+    /// The same, where what the command wrote is lost: then all was for nothing.
+    #[must_use]
+    pub fn without_output(mut self) -> Ruling {
+        self.judgement.verdict = Some(Verdict::Permanent);
+        self.judgement.reason = Some("output-lost".to_owned());
+        self
+    }
 }

@@ -18,6 +18,8 @@ pub struct Remains {
     pub leftovers: u64,
     /// Whether something still held its output when we stopped listening.
     pub output_held: bool,
+    /// Why what it wrote did not get where it was to go, if so.
+    pub lost_output: Option<String>,
     /// What was found in its output.
     pub matches: Matches,
     /// What it says of its failure itself.
@@ -37,10 +39,12 @@ pub struct Judged {
     pub is_healthy: bool,
     /// The least wait before the next attempt, where somebody asked for one.
     pub retry_after: Option<Duration>,
+    /// What we failed in, where it would have been a success otherwise.
+    pub failure: Option<String>,
 }
 
 impl Judged {
-    /// Judges an attempt that ends now. Where its input is lost no failure passes.
+    /// Judges an attempt that ends now. Where its input is lost no failure passes, and where its output is it is no success.
     #[must_use]
     pub fn of(
         policy: &Policy,
@@ -50,12 +54,16 @@ impl Judged {
         remains: Remains,
         input_is_lost: bool,
     ) -> Judged {
-        let ruling = if ending.ended_by.is_judged() {
+        let mut ruling = if ending.ended_by.is_judged() {
             let ruling = policy.rules.judge(&ending, &remains.matches);
             ruling.with_hint(&remains.hint).with_input(input_is_lost)
         } else {
             Ruling::default()
         };
+        let failure = remains.lost_output.filter(|_| ruling.is_success());
+        if failure.is_some() {
+            ruling = ruling.without_output();
+        }
         let over = attempt.over(now);
         let active = over.active.saturating_sub(attempt.started.active);
         Judged {
@@ -72,6 +80,7 @@ impl Judged {
             ruling,
             is_healthy: policy.healthy_after.is_some_and(|healthy| active >= healthy),
             retry_after: remains.hint.retry_after,
+            failure,
         }
     }
 

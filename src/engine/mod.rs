@@ -84,6 +84,8 @@ pub enum Input {
     Token(Token),
     /// The input cannot be replayed any more: the attempt that runs is the last.
     InputLost,
+    /// What the attempt wrote to stdout did not get there, for the reason given: it is no success.
+    OutputLost(String),
     /// What has to be done for the attempt cannot be done any more, for the reason given: it is to end, and the run with it.
     Failed(String),
     /// What an ended attempt left behind has ended, as was ordered by [`Action::Sweep`].

@@ -49,6 +49,8 @@ pub struct Run {
     /// Whether somebody stopped the run.
     is_stopped: bool,
     input_is_lost: bool,
+    /// Why what the attempt wrote is lost.
+    lost_output: Option<String>,
     /// That an attempt is being ended of which it is not known yet that it has started: told when it is.
     untold_cut: Option<AttemptCut>,
     /// Whether the budget has granted a token for an attempt that has not begun.
@@ -77,6 +79,7 @@ impl Run {
             has_ended_it: false,
             is_stopped: false,
             input_is_lost: false,
+            lost_output: None,
             untold_cut: None,
             has_token: false,
             refusal: None,
@@ -118,13 +121,17 @@ impl Run {
                     // Its reader told it to stop, and by it us: to begin again would write to nobody.
                     self.told.get_or_insert(Signal::PIPE);
                 }
-                let remains = Remains { usage, leftovers, output_held, matches, hint, kept };
+                // Whoever was told ends by that.
+                let lost_output = self.lost_output.take().filter(|_| self.told.is_none());
+                let remains =
+                    Remains { usage, leftovers, output_held, lost_output, matches, hint, kept };
                 self.exited(status, remains, &mut actions);
             }
             Input::Ended => self.in_attempt(Attempt::ended),
             Input::Output => self.in_attempt(Attempt::wrote),
             Input::OutputStalled => self.in_attempt(|attempt, _| attempt.stalled()),
             Input::InputLost => self.input_is_lost = true,
+            Input::OutputLost(reason) => self.lost_output = Some(reason),
             Input::Failed(failure) => self.failed(failure, &mut actions),
             Input::Answered(answer) => self.answered(answer, &mut actions),
             Input::Token(token) => self.token(token, &mut actions),
@@ -283,6 +290,7 @@ impl Run {
         self.told_in_attempt = attempt.was_told();
         self.has_ended_it = attempt.is_being_ended();
         self.last = Some(judged.event.ending.clone());
+        self.failure = self.failure.take().or_else(|| judged.failure.clone());
         if self.policy.retry_if.is_some() && self.would_retry(&judged) {
             let record = self.record(Event::AttemptEnded(Box::new(judged.event.clone())));
             actions.push(Action::Ask(record));

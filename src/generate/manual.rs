@@ -104,7 +104,7 @@ fn exit_status() -> Roff {
             (
                 "125",
                 "retryrun itself failed: usage, configuration, a named run that goes on already or is not known, the system refused what it \
-                 needs, or a process cannot be killed.",
+                 needs, a process cannot be killed, or what a successful command wrote, and retryrun read, cannot be written to its stdout.",
             ),
             ("126", "The command was found, but could not be started, also after retries."),
             ("127", "The command was not found."),

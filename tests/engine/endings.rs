@@ -309,3 +309,23 @@ fn what_we_fail_in_ends_the_attempt_and_the_run() {
     let message = run.history().message.as_deref().unwrap_or_default();
     assert!(message.ends_with("; the disk is full"), "{message}");
 }
+
+#[test]
+fn an_attempt_whose_output_is_lost_is_no_success() {
+    let ended = |code| {
+        let mut run = Script::new([]).policy(|policy| policy.consecutive = 2).run();
+        run.handle(Time::default(), Input::Begin);
+        run.handle(Time::default(), Input::Started { pid: 1 });
+        let lost = Input::OutputLost("the disk is full".to_owned());
+        assert_eq!(run.handle(Time::default(), lost), [], "the command finds out by itself");
+        run.handle(Time::default(), exited(ExitStatus::Code(code), 0, Matches::default()));
+        run
+    };
+    let run = ended(0);
+    assert_eq!(run.exit(), Some(Exit::FAILED));
+    let attempt = &run.history().attempts[0];
+    assert_eq!(attempt.reason.as_deref(), Some("output-lost"));
+    let message = run.history().message.as_deref().unwrap_or_default();
+    assert!(message.ends_with("exit 0 (output-lost); the disk is full"), "{message}");
+    assert_eq!(ended(1).exit(), None, "a failure may pass, with what is lost");
+}

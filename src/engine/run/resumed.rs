@@ -126,6 +126,7 @@ impl Run {
             ruling,
             is_healthy: healthy_after.is_some_and(|healthy| event.elapsed >= healthy),
             retry_after: None,
+            failure: None,
             event,
         }
     }
