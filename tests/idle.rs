@@ -473,3 +473,20 @@ fn what_cannot_be_written_is_no_success() {
     let (_, err) = ran("$R -n1 -q --idle-timeout=100 sh -c 'echo said >&2' 2>/dev/full; echo $?");
     assert_eq!(err, "");
 }
+
+#[test]
+fn our_lines_begin_where_a_line_does() {
+    let run = |options: &[&str], script: &str| {
+        Test::bash(&[&["-n0", LONG], options].concat(), script).run()
+    };
+    let ran = run(&["--history=never"], "printf half >&2; exit 1");
+    assert!(ran.stderr.starts_with("half\nretryrun: attempt 1/1 failed"), "{}", ran.stderr);
+    for (word, expected) in [("half", "half\n{"), ("half\\n", "half\n{"), ("", "\n{")] {
+        let script = format!("printf '{word}' >&2; exit 1");
+        let ran = run(&["-q"], &script);
+        assert!(ran.stderr.starts_with(expected), "{}", ran.stderr);
+    }
+    // What a hook has written we have not seen.
+    let ran = run(&["-q", "--on-give-up=printf more"], "echo half >&2; exit 1");
+    assert!(ran.stderr.starts_with("half\nmore\n{"), "{}", ran.stderr);
+}

@@ -13,6 +13,7 @@ use crate::engine::signal::Signal;
 use crate::engine::{Answer, Input};
 use crate::facts;
 use crate::hook::{End, Hook, Kind};
+use crate::unix::outlet::Stderr;
 use crate::unix::process::stopped_by;
 use crate::unix::spawn::{Entries, SpawnError};
 use crate::unix::start;
@@ -200,6 +201,7 @@ impl Driver {
             self.hooks.running.push(hook);
             self.hooks.has_run = true;
             self.screen.begins_a_row();
+            Stderr::lose_track();
         }))
     }
 

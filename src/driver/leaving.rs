@@ -113,6 +113,8 @@ impl Driver {
         if !self.tree.has_hooks() {
             return;
         }
+        // They may have written until now.
+        Stderr::lose_track();
         let Ok(mut leftovers) = Leftovers::of_hooks() else { return };
         loop {
             tokio::select! {

@@ -10,7 +10,7 @@ use super::tail::Tail;
 use crate::engine::output::Stream;
 use crate::patterns::Matcher;
 use crate::patterns::delay::DelaySearch;
-use crate::unix::outlet::{Moved, Outlet};
+use crate::unix::outlet::{Moved, Outlet, Stderr};
 use crate::unix::output::{Channel, Output};
 
 /// How much is read at once.
@@ -34,6 +34,8 @@ pub(super) struct Relay {
     /// What is not taken at once is dropped.
     pub(super) is_impatient: bool,
     sink: Sink,
+    /// Whether it goes where our own lines go.
+    is_at_our_lines: bool,
     log: Option<Log>,
     tail: Option<Tail>,
     buffer: Box<[u8]>,
@@ -107,6 +109,7 @@ impl Relay {
             output,
             stream: stream_of(output),
             channel,
+            is_at_our_lines: content != Content::Stdout,
             is_moved: can_be_moved && !has_tail && log.is_none() && !is_searched,
             last_call: None,
             owed: 0,
@@ -167,6 +170,9 @@ impl Relay {
                     },
                     Sink::Outlet(outlet) => match outlet.poll_write(context, pending) {
                         Poll::Ready(Ok(written)) => {
+                            if self.is_at_our_lines {
+                                Stderr::note(pending.get(..written).unwrap_or_default());
+                            }
                             self.owed = self.owed.saturating_sub(written);
                             self.pending.start += written;
                         }
@@ -226,6 +232,9 @@ impl Relay {
         match ready!(self.channel.poll_move(context, outlet, MOVED)) {
             Ok(Moved::Bytes(0)) => Poll::Ready(Some(Step::Ended)),
             Ok(Moved::Bytes(length)) => {
+                if self.is_at_our_lines {
+                    Stderr::lose_track();
+                }
                 self.owed = self.owed.saturating_sub(length);
                 self.is_stalled = false;
                 Poll::Ready(Some(Step::Wrote))

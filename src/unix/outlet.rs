@@ -351,6 +351,20 @@ impl Stderr {
         }
     }
 
+    /// Something of the command's was written there: our next line is to begin one.
+    pub fn note(written: &[u8]) {
+        match written.last() {
+            Some(b'\n') => lines().stands = Stands::AtTheBeginning,
+            Some(_) => lines().stands = Stands::WithinALine,
+            None => {}
+        }
+    }
+
+    /// Something is written there that we do not see.
+    pub fn lose_track() {
+        lines().stands = Stands::Anywhere;
+    }
+
     /// The run is over: what is said of that is never too much.
     pub fn begin_the_end() {
         lines().is_the_end = true;
@@ -385,12 +399,29 @@ fn lines() -> MutexGuard<'static, Lines> {
 struct Lines {
     writer: Option<Writer>,
     queue: VecDeque<Vec<u8>>,
+    /// Whether the first of them has a beginning that fits.
+    is_begun: bool,
+    stands: Stands,
     is_the_end: bool,
+}
+
+/// Where stderr stands, as far as all that is written there goes through us.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    Anywhere,
+    AtTheBeginning,
+    WithinALine,
 }
 
 impl Lines {
     const fn new() -> Lines {
-        Lines { writer: None, queue: VecDeque::new(), is_the_end: false }
+        Lines {
+            writer: None,
+            queue: VecDeque::new(),
+            is_begun: false,
+            stands: Stands::Anywhere,
+            is_the_end: false,
+        }
     }
 
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
@@ -408,19 +439,29 @@ impl Lines {
         let passed_on = self.try_pass_on();
         if passed_on.is_err() {
             self.queue.clear();
+            self.is_begun = false;
         }
         passed_on.map(|()| self.size() < before)
     }
 
     fn try_pass_on(&mut self) -> io::Result<()> {
         while let Some(line) = self.queue.front_mut() {
+            if !std::mem::replace(&mut self.is_begun, true) {
+                self.stands.begin(line);
+            }
             line::erase();
             let writer = match self.writer.take() {
                 Some(writer) => writer,
                 None => Writer::of(Output::Stderr.fd())?,
             };
             match self.writer.insert(writer).try_write(line) {
-                Ok(written) if written == line.len() => drop(self.queue.pop_front()),
+                Ok(written) if written == line.len() => {
+                    self.queue.pop_front();
+                    self.is_begun = false;
+                    if self.stands != Stands::Anywhere {
+                        self.stands = Stands::AtTheBeginning;
+                    }
+                }
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => drop(line.drain(..written)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -442,6 +483,17 @@ impl Lines {
 
     fn size(&self) -> usize {
         self.queue.iter().map(Vec::len).sum()
+    }
+}
+
+impl Stands {
+    /// Has a line begin where one does. One that begins so by itself does not leave an empty one before it.
+    fn begin(self, line: &mut Vec<u8>) {
+        match (self, line.first()) {
+            (Stands::WithinALine, first) if first != Some(&b'\n') => line.insert(0, b'\n'),
+            (Stands::AtTheBeginning, Some(b'\n')) => drop(line.remove(0)),
+            (Stands::Anywhere | Stands::AtTheBeginning | Stands::WithinALine, _) => {}
+        }
     }
 }
 
@@ -509,6 +561,21 @@ mod tests {
         }
         assert_eq!(lines.pass_on().ok(), Some(false), "there is no room");
         assert!(read(lines, reader) == format!("one\n{long}three\n"));
+    }
+
+    #[test]
+    fn a_line_begins_where_one_does_as_far_as_we_know() {
+        let written = |stands| {
+            let (mut lines, reader) = stalled();
+            lines.stands = stands;
+            for line in ["one\n", "\n{}\n"] {
+                lines.write(line.as_bytes()).expect("it is kept");
+            }
+            read(lines, reader)
+        };
+        assert_eq!(written(Stands::Anywhere), "one\n\n{}\n");
+        assert_eq!(written(Stands::AtTheBeginning), "one\n{}\n");
+        assert_eq!(written(Stands::WithinALine), "\none\n{}\n");
     }
 
     #[test]
