@@ -6,20 +6,19 @@ mod budget;
 mod hooks;
 mod leaving;
 mod masking;
+mod needs;
 mod screen;
 mod tracing;
 mod waiting;
 
 use std::collections::HashSet;
 use std::future::ready;
-use std::io;
 use std::time::Duration;
 
 use crate::budget::Budget;
-use crate::child::{Child, Report, Trouble, cannot_make};
+use crate::child::{Child, Report, Trouble};
 use crate::command::{Command, StreamPlan};
 use crate::config::value::ProcessGroup;
-use crate::engine::ending::SpawnErrorKind;
 use crate::engine::event::{Event, Record, Trigger};
 use crate::engine::exit::Exit;
 use crate::engine::signal::Signal;
@@ -222,11 +221,8 @@ impl Driver {
         let follows_a_hook = self.hooks.have_run_since();
         let starting = Starting { attempt, trigger, at, follows_a_hook };
         self.sinks.starting(&starting, self.run.history());
-        if self.command.hints {
-            match HintFile::create() {
-                Ok(file) => self.hint_file = Some(file),
-                Err(error) => return Some(self.cannot_hint(error)),
-            }
+        if let Some(input) = self.make_hint_file() {
+            return Some(input);
         }
         match self.spawn(attempt, trigger) {
             Ok(child) => {
@@ -237,18 +233,6 @@ impl Driver {
             }
             Err(error) => Some(self.cannot_start(error)),
         }
-    }
-
-    /// The command cannot get a file for what it knows: it is not its fault, and no other attempt will have one, unless we have only too
-    /// much open.
-    fn cannot_hint(&mut self, error: io::Error) -> Input {
-        let error = cannot_make("a file for --hints", error);
-        if error.kind == SpawnErrorKind::Resources {
-            return self.cannot_start(error);
-        }
-        let failure = (self.command.mask)(&error.reason);
-        self.sinks.error(&failure);
-        Input::CannotPrepare(failure)
     }
 
     fn spawn(&mut self, attempt: u64, trigger: Trigger) -> Result<Child, SpawnError> {
@@ -265,14 +249,7 @@ impl Driver {
         entries.extend(self.hint_file.as_ref().map(HintFile::fact));
         let inherited = facts::beside(&entries, &self.command.environment);
         let environment = Entries { inherited, added: entries };
-        let cgroup = match &self.command.cgroup {
-            Some(parent) => {
-                let name = format!("retryrun-{}-{attempt}", history.run_id);
-                let cgroup = Cgroup::create(parent, &name);
-                Some(cgroup.map_err(|error| cannot_make("its cgroup", error))?)
-            }
-            None => None,
-        };
+        let cgroup = self.make_cgroup(attempt)?;
         let words = &self.command.words;
         let (stdin, stdout, stderr) = (None, None, None);
         let program = Program { words, environment, stdin, stdout, stderr, cgroup: None };
