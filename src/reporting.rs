@@ -24,7 +24,7 @@ use crate::report::whole::WholeReport;
 use crate::report::{self, Sinks};
 use crate::streams::logs::Logs;
 use crate::unix::line::{self, Where};
-use crate::unix::outlet::Stderr;
+use crate::unix::lines::Stderr;
 
 /// Opens what reports are written to: before anything of ours is, whose descriptor could be taken for one that we were given.
 ///

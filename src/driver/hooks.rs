@@ -13,7 +13,7 @@ use crate::engine::signal::Signal;
 use crate::engine::{Answer, Input};
 use crate::facts;
 use crate::hook::{End, Hook, Kind};
-use crate::unix::outlet::Stderr;
+use crate::unix::lines::Stderr;
 use crate::unix::process::stopped_by;
 use crate::unix::spawn::{Entries, SpawnError};
 use crate::unix::start;

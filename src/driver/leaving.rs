@@ -14,7 +14,7 @@ use crate::hook::Kind;
 use crate::jobs::control::Request;
 use crate::leftovers::Leftovers;
 use crate::report::Closing;
-use crate::unix::outlet::Stderr;
+use crate::unix::lines::Stderr;
 use crate::unix::output::Output;
 use crate::unix::signals::{Received, let_none_kill, let_the_second_kill};
 

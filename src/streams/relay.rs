@@ -10,7 +10,8 @@ use super::tail::Tail;
 use crate::engine::output::Stream;
 use crate::patterns::Matcher;
 use crate::patterns::delay::DelaySearch;
-use crate::unix::outlet::{Moved, Outlet, Stderr};
+use crate::unix::lines::Stderr;
+use crate::unix::outlet::{Moved, Outlet};
 use crate::unix::output::{Channel, Output};
 
 /// How much is read at once.

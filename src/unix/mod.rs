@@ -11,6 +11,7 @@ pub mod input;
 pub mod keys;
 pub mod limits;
 pub mod line;
+pub mod lines;
 #[cfg(feature = "redis")]
 pub mod link;
 pub mod lock;
