@@ -393,9 +393,10 @@ pub fn cannot_start(error: SpawnError, shown_name: &str) -> Input {
     let SpawnError { kind, reason } = error;
     let reason = match kind {
         SpawnErrorKind::NotFound if !shown_name.contains('/') => "command not found".to_owned(),
-        SpawnErrorKind::NotFound | SpawnErrorKind::NotExecutable | SpawnErrorKind::Resources => {
-            reason
-        }
+        SpawnErrorKind::NotFound
+        | SpawnErrorKind::NotExecutable
+        | SpawnErrorKind::Resources
+        | SpawnErrorKind::Descriptors => reason,
     };
     Input::CannotStart { kind, error: format!("cannot run `{shown_name}`: {reason}") }
 }
@@ -407,7 +408,9 @@ pub fn cannot_make(what: &str, error: io::Error) -> SpawnError {
     let SpawnError { kind, reason } = SpawnError::from(error);
     let kind = match kind {
         SpawnErrorKind::NotFound => SpawnErrorKind::NotExecutable,
-        SpawnErrorKind::NotExecutable | SpawnErrorKind::Resources => kind,
+        SpawnErrorKind::NotExecutable | SpawnErrorKind::Resources | SpawnErrorKind::Descriptors => {
+            kind
+        }
     };
     SpawnError { kind, reason: format!("cannot make {what}: {reason}") }
 }

@@ -4,7 +4,7 @@ use super::Driver;
 use crate::child::cannot_start;
 use crate::engine::Input;
 use crate::engine::classify::Hint;
-use crate::engine::event::Kept;
+use crate::engine::event::{Kept, SpawnErrorKind};
 use crate::unix::spawn::SpawnError;
 
 impl Driver {
@@ -28,9 +28,16 @@ impl Driver {
     }
 
     /// Why it could not be started: the reason may name what stands in a file of the user's.
-    pub(super) fn cannot_start(&self, error: SpawnError) -> Input {
+    pub(super) fn cannot_start(&mut self, error: SpawnError) -> Input {
         let SpawnError { kind, reason } = error;
         let reason = (self.command.mask)(&reason);
-        cannot_start(SpawnError { kind, reason }, &self.command.shown_name)
+        let input = cannot_start(SpawnError { kind, reason }, &self.command.shown_name);
+        if let Input::CannotStart { kind: SpawnErrorKind::Descriptors, error } = &input
+            && self.warned.insert(error.clone())
+        {
+            // It is our own failure, which is said also where a command's is not.
+            self.sinks.warn(error);
+        }
+        input
     }
 }

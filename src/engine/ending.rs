@@ -106,5 +106,7 @@ keywords! {
         NotExecutable = "not-executable",
         /// The system lacks what it takes just now.
         Resources = "resources",
+        /// We lack the descriptors that it takes just now.
+        Descriptors = "descriptors",
     }
 }

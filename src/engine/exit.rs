@@ -212,7 +212,7 @@ fn left(ending: &Ending) -> Exit {
     match ending.error_kind {
         Some(SpawnErrorKind::NotFound) => Exit::NOT_FOUND,
         Some(SpawnErrorKind::NotExecutable | SpawnErrorKind::Resources) => Exit::NOT_EXECUTABLE,
-        // We do not know how it ended.
-        None => Exit::FAILED,
+        // It is we who lack them; or we do not know how it ended.
+        Some(SpawnErrorKind::Descriptors) | None => Exit::FAILED,
     }
 }

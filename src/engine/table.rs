@@ -67,7 +67,12 @@ pub(super) static BUILT_IN: [PlacedRule; 14] = [
     rule!(Transient, "timeout", "timeout", [Status::Timeout]),
     rule!(Transient, "idle-timeout", "idle-timeout", [Status::IdleTimeout]),
     rule!(Transient, "unlisted", "nonzero", [Status::Codes(1..=255)]),
-    rule!(Transient, "resources", "spawn", [Status::SpawnOf(SpawnErrorKind::Resources)]),
+    rule!(
+        Transient,
+        "resources",
+        "spawn",
+        [Status::SpawnOf(SpawnErrorKind::Resources), Status::SpawnOf(SpawnErrorKind::Descriptors)]
+    ),
     rule!(Permanent, "not-found", "spawn", [Status::SpawnOf(SpawnErrorKind::NotFound)]),
     rule!(Permanent, "not-executable", "spawn", [Status::SpawnOf(SpawnErrorKind::NotExecutable)]),
 ];

@@ -133,9 +133,10 @@ impl Lines {
                 self.stands.begin(line);
             }
             line::erase();
-            let writer = match self.writer.take() {
-                Some(writer) => writer,
-                None => Writer::of(Output::Stderr.fd())?,
+            let writer = match self.writer.take().map_or_else(writer, Ok) {
+                Ok(writer) => writer,
+                Err(error) if is_a_lack(&error) => break,
+                Err(error) => return Err(error),
             };
             match self.writer.insert(writer).try_write(line) {
                 Ok(written) if written == line.len() => {
@@ -158,15 +159,30 @@ impl Lines {
         loop {
             self.pass_on()?;
             match &self.writer {
-                Some(writer) if !self.queue.is_empty() => writer.wait_for_room()?,
-                Some(_) | None => return Ok(()),
+                _ if self.queue.is_empty() => return Ok(()),
+                Some(writer) => writer.wait_for_room()?,
+                None => return self.finish_as_anybody(),
             }
         }
+    }
+
+    /// Writes them as they are, where descriptors are still lacking: that may be what they say.
+    fn finish_as_anybody(&mut self) -> io::Result<()> {
+        let mut stderr = io::stderr().lock();
+        self.queue.drain(..).try_for_each(|line| io::Write::write_all(&mut stderr, &line))
     }
 
     fn size(&self) -> usize {
         self.queue.iter().map(Vec::len).sum()
     }
+}
+
+fn writer() -> io::Result<Writer> {
+    Writer::of(Output::Stderr.fd())
+}
+
+fn is_a_lack(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 impl Stands {

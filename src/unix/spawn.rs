@@ -208,10 +208,10 @@ impl SpawnError {
 
 impl From<io::Error> for SpawnError {
     fn from(error: io::Error) -> SpawnError {
-        const PASSING: [i32; 5] =
-            [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE, libc::ETXTBSY];
+        const PASSING: [i32; 3] = [libc::EAGAIN, libc::ENOMEM, libc::ETXTBSY];
         let kind = match error.raw_os_error() {
             Some(libc::ENOENT) => SpawnErrorKind::NotFound,
+            Some(libc::EMFILE | libc::ENFILE) => SpawnErrorKind::Descriptors,
             Some(errno) if PASSING.contains(&errno) => SpawnErrorKind::Resources,
             Some(_) | None => SpawnErrorKind::NotExecutable,
         };

@@ -31,6 +31,7 @@ fn runs() -> Vec<(&'static str, Script)> {
         ("not found", lack(SpawnErrorKind::NotFound)),
         ("not executable", lack(SpawnErrorKind::NotExecutable)),
         ("no resources", lack(SpawnErrorKind::Resources)),
+        ("no descriptors", lack(SpawnErrorKind::Descriptors)),
         ("told", once(&deaf).signal(secs(1.0), Signal::HUP)),
         ("told clean", once(&clean).signal(secs(1.0), Signal::HUP)),
         ("told in wait", Script::new([exits(7)]).signal(secs(1.0), Signal::HUP)),
@@ -69,6 +70,7 @@ fn each_kind_of_run_has_its_exit_status() {
         ("not found", Exit::Code(127)),
         ("not executable", Exit::Code(126)),
         ("no resources", Exit::Code(126)),
+        ("no descriptors", Exit::Code(125)),
         ("told", Exit::Signal(Signal::HUP)),
         ("told clean", Exit::Code(0)),
         ("told in wait", Exit::Signal(Signal::HUP)),
@@ -88,6 +90,7 @@ fn a_replacement_holds_for_its_outcome() {
             ("timed out", Exit::Code(82)),
             ("timed out clean", Exit::Code(82)),
             ("no resources", Exit::Code(82)),
+            ("no descriptors", Exit::Code(82)),
         ],
     );
     changes(

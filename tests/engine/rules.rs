@@ -327,6 +327,7 @@ fn the_built_in_table() {
         (not_started(SpawnErrorKind::NotFound), "permanent not-found"),
         (not_started(SpawnErrorKind::NotExecutable), "permanent not-executable"),
         (not_started(SpawnErrorKind::Resources), "transient resources"),
+        (not_started(SpawnErrorKind::Descriptors), "transient resources"),
     ];
     for (names, verdict) in [
         ("HUP INT QUIT TERM", "permanent stopped"),

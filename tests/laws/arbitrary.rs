@@ -186,6 +186,7 @@ fn command() -> impl Strategy<Value = Command> {
         SpawnErrorKind::NotFound,
         SpawnErrorKind::NotExecutable,
         SpawnErrorKind::Resources,
+        SpawnErrorKind::Descriptors,
     ]);
     let runs = (
         status(),
