@@ -9,7 +9,9 @@ use std::io;
 use std::iter::successors;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal, test_kill_process};
+use rustix::process::{
+    Pid, PidfdFlags, pidfd_open, pidfd_send_signal, test_kill_process, test_kill_process_group,
+};
 
 use super::process::{has_children, reap_all_but, signal_group, signal_process};
 use crate::engine::signal::Signal;
@@ -39,6 +41,8 @@ pub struct Tree {
     before: HashSet<(i32, u64)>,
     /// Hooks that somebody waits for.
     hooks: Vec<Pid>,
+    /// The groups that hooks led and that still are: nobody else has their numbers.
+    hook_groups: Vec<Pid>,
     /// The entry with the run's id in the environment of hooks; none before the first.
     run_id: Option<Vec<u8>>,
 }
@@ -50,19 +54,30 @@ impl Tree {
         // SAFETY: plain numbers.
         unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
         let us = rustix::process::getpid().as_raw_nonzero().get();
-        Tree { us, before: HashSet::new(), hooks: Vec::new(), run_id: None }
+        let (before, hooks, hook_groups) = (HashSet::new(), Vec::new(), Vec::new());
+        Tree { us, before, hooks, hook_groups, run_id: None }
     }
 
-    /// A hook has been started, with this entry in its environment: it and what it starts are none of an attempt's, and it is reaped by
-    /// whoever waits for it.
+    /// A hook has been started, with this entry in its environment and in a group of its own: it and what it starts are none of an
+    /// attempt's, and it is reaped by whoever waits for it.
     pub fn add_hook(&mut self, hook: Pid, run_id: &[u8]) {
         self.hooks.push(hook);
+        self.hook_groups.push(hook);
         self.run_id.get_or_insert_with(|| run_id.to_owned());
     }
 
     /// A hook has ended; what it started may go on.
     pub fn remove_hook(&mut self, hook: Pid) {
         self.hooks.retain(|known| *known != hook);
+        self.forget_groups();
+    }
+
+    /// Others may get the number of a group that is no more. One that has just been started may not have made it yet.
+    fn forget_groups(&mut self) {
+        let hooks = &self.hooks;
+        self.hook_groups.retain(|group| {
+            hooks.contains(group) || test_kill_process_group(*group) != Err(Errno::SRCH)
+        });
     }
 
     /// Whether there ever was a hook.
@@ -81,6 +96,7 @@ impl Tree {
     /// Begins anew: what descends from us now is none of it.
     pub fn begin(&mut self) {
         self.before.clear();
+        self.forget_groups();
         // A look at all processes is expensive, and mostly there is nothing to see.
         if has_children() {
             let all = walk(&processes(), self.us, &[], &|_| false);
@@ -98,10 +114,13 @@ impl Tree {
         members
     }
 
-    /// Whether a child of ours is a hook, or an orphan of one.
+    /// Whether a child of ours is a hook, or an orphan of one: by its group, or where it has left that by its environment.
     fn is_hook(&self, child: &Member) -> bool {
         let Some(run_id) = &self.run_id else { return false };
-        if self.hooks.iter().any(|hook| hook.as_raw_nonzero().get() == child.pid) {
+        let is = |hook: &Pid, number| hook.as_raw_nonzero().get() == number;
+        if self.hooks.iter().any(|hook| is(hook, child.pid))
+            || self.hook_groups.iter().any(|group| is(group, child.group))
+        {
             return true;
         }
         let environment = fs::read(format!("/proc/{}/environ", child.pid)).unwrap_or_default();

@@ -452,3 +452,13 @@ fn a_hook_that_wants_the_terminal_is_ended_at_once() {
         "--retry-if failed, and it is retried: it was stopped, since the terminal is not a hook's";
     assert!(screen.contains(said) && screen.contains("attempt 2/2 failed"), "{screen}");
 }
+
+#[test]
+fn what_a_hook_starts_is_none_of_an_attempts_whatever_its_environment() {
+    let hook = "--on-retry=until [ -e runs ]; do sleep 0.01; done; (env -i /bin/sleep 30 & echo $! >left); touch done";
+    let script = "[ $RETRYRUN_ATTEMPT = 1 ] && exit 1; touch runs; until [ -e done ]; do sleep 0.01; done; exit 1";
+    let (ran, left) = Test::bash(&["-n1", "-d0", hook], script)
+        .run_with(|folder| std::fs::read_to_string(folder.join("left")).expect("it was started"));
+    assert_eq!(ran.history().attempts[1].leftovers, 0, "{}", ran.stderr);
+    assert!(!Process::of(left.trim().parse().expect("a pid")).lives(), "it ends with the run");
+}
