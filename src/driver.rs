@@ -33,7 +33,7 @@ use crate::report::{Sinks, Starting};
 use crate::streams::Streams;
 use crate::streams::outputs::Outputs;
 use crate::streams::stdin::Stdin;
-use crate::unix::cgroup::Cgroup;
+use crate::unix::cgroup::{Cgroup, Cgroups};
 use crate::unix::clock::{Alarm, Clock};
 use crate::unix::line::Place;
 use crate::unix::lines::Stderr;
@@ -105,6 +105,7 @@ pub fn drive(
         warned: HashSet::new(),
         ended: None,
         leftovers: None,
+        cgroups: Cgroups::default(),
         hooks: Hooks::default(),
         screen: Screen::new(place),
         hint_file: None,
@@ -139,6 +140,8 @@ struct Driver {
     /// An attempt that has ended: its session, and its cgroup for what was left behind.
     ended: Option<(i32, Option<Cgroup>)>,
     leftovers: Option<Leftovers>,
+    /// Dropped after each of them.
+    cgroups: Cgroups,
     hooks: Hooks,
     screen: Screen,
     hint_file: Option<HintFile>,

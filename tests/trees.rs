@@ -380,6 +380,26 @@ fn a_cgroup_holds_the_command_alone_and_is_removed() {
 }
 
 #[test]
+fn a_cgroup_that_was_not_empty_is_removed_later() {
+    let Some(cgroups) = cgroups() else { return };
+    // Before the last attempt, and after it.
+    for last in [2, 3] {
+        let folder = Folder::new(&cgroups.mount, "later");
+        // It has left the session, so that it lives on.
+        let daemon = "setsid bash -c 'echo $$ >left; until [ -e go ]; do sleep 0.01; done' &";
+        let script = format!(
+            "case $RETRYRUN_ATTEMPT in 1) {daemon} until [ -s left ]; do sleep 0.01; done;; \
+             {last}) ls -d \"$0\"/*-1; touch go; while kill -0 $(cat left); do sleep 0.01; done;; \
+             3) ls -d \"$0\"/*-1;; esac; exit 1"
+        );
+        let options = ["-n2", "-d0", "--cgroup", folder.text(), "--", "bash", "-c", &script];
+        let ran = Test::new(options.into_iter().chain([folder.text()])).run();
+        assert_eq!(ran.stdout.lines().count(), 1, "{ran:?}");
+        assert_eq!(folder.groups(), Vec::<PathBuf>::new());
+    }
+}
+
+#[test]
 fn a_cgroup_is_killed_as_a_whole() {
     let Some(cgroups) = cgroups() else { return };
     let folder = Folder::new(&cgroups.mount, "whole");

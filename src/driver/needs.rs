@@ -32,10 +32,10 @@ impl Driver {
     ///
     /// # Errors
     /// It cannot be made.
-    pub(super) fn make_cgroup(&self, attempt: u64) -> Result<Option<Cgroup>, SpawnError> {
+    pub(super) fn make_cgroup(&mut self, attempt: u64) -> Result<Option<Cgroup>, SpawnError> {
         let Some(parent) = &self.command.cgroup else { return Ok(None) };
         let name = format!("retryrun-{}-{attempt}", self.run.history().run_id);
-        let cgroup = Cgroup::create(parent, &name);
+        let cgroup = self.cgroups.create(parent, &name);
         cgroup.map(Some).map_err(|error| cannot_make("its cgroup", error))
     }
 }

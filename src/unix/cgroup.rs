@@ -7,6 +7,39 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+/// The groups of a run. One in which something was left behind cannot be removed then: that is tried again before the next is made, and
+/// when all of them are dropped.
+#[derive(Default)]
+pub struct Cgroups {
+    made: Vec<PathBuf>,
+}
+
+impl Cgroups {
+    /// Makes the group `name` in `parent`, when no other is in use.
+    ///
+    /// # Errors
+    /// Those of [`Cgroup::create`].
+    pub fn create(&mut self, parent: &Path, name: &str) -> io::Result<Cgroup> {
+        self.remove();
+        let cgroup = Cgroup::create(parent, name)?;
+        self.made.push(cgroup.folder.clone());
+        Ok(cgroup)
+    }
+
+    fn remove(&mut self) {
+        self.made.retain(|folder| {
+            remove(folder);
+            folder.exists()
+        });
+    }
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
 /// A group of our making; removed when it is dropped.
 pub struct Cgroup {
     folder: PathBuf,
@@ -76,15 +109,19 @@ fn below(folder: &Path) -> Vec<PathBuf> {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        let mut folders = vec![self.folder.clone()];
-        let mut next = 0;
-        while let Some(folder) = folders.get(next) {
-            folders.extend(below(&folder.clone()));
-            next += 1;
-        }
-        for folder in folders.iter().rev() {
-            // It stays while something that was left behind lives in it.
-            let _still_used = fs::remove_dir(folder);
-        }
+        remove(&self.folder);
+    }
+}
+
+/// Removes a group with those that were made below it. It stays while something that was left behind lives in it.
+fn remove(folder: &Path) {
+    let mut folders = vec![folder.to_owned()];
+    let mut next = 0;
+    while let Some(folder) = folders.get(next) {
+        folders.extend(below(&folder.clone()));
+        next += 1;
+    }
+    for folder in folders.iter().rev() {
+        let _still_used = fs::remove_dir(folder);
     }
 }
