@@ -391,6 +391,8 @@ impl Driver {
     fn trouble(&mut self, trouble: &Trouble) -> Option<Input> {
         let text = trouble.to_string();
         let input = match trouble {
+            // A terminal that went away: nobody misses it.
+            Trouble::Broken(Output::Stdout, _) if Output::Stdout.is_closed() => None,
             Trouble::Broken(Output::Stdout, _) => Some(Input::OutputLost(text.clone())),
             Trouble::Broken(Output::Stderr, _) | Trouble::Unlogged(_) => None,
             Trouble::Unheld(_) => Some(Input::Failed(text.clone())),

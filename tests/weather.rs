@@ -122,21 +122,11 @@ fn with_too_few_descriptors_nothing_is_run_and_with_enough_all_goes_well() {
 fn with_most_descriptors_taken_we_say_that_it_is_we_who_lack_them() {
     let mut outcomes = Vec::new();
     for free in 2..=24 {
-        let test = Test::bash(
-            &["-q", "-n1", "-d0", "--idle-timeout=100"],
-            "echo ran; exit $((1 + RETRYRUN_ATTEMPT))",
-        );
-        // SAFETY: they are async-signal-safe, and close nothing that anybody has.
-        let test = test.with(|command| unsafe {
-            let take = move || {
-                for fd in (3..256 - free).filter(|fd| libc::fcntl(*fd, libc::F_GETFD) == -1) {
-                    libc::dup2(0, fd);
-                }
-                Ok(())
-            };
-            command.pre_exec(take);
-        });
-        let ran = limited(test, libc::RLIMIT_NOFILE, 256).run();
+        let ran = Test::shell(&format!(
+            "ulimit -n 256; for ((fd = 3; fd < 256 - {free}; fd++)); do eval \"exec $fd</dev/null\"; done; \
+             exec $R -q -n1 -d0 --idle-timeout=100 sh -c 'echo ran; exit $((1 + RETRYRUN_ATTEMPT))'"
+        ))
+        .run();
         match (ran.code(), ran.stdout.as_str()) {
             (Some(125), "") => {
                 assert!(ran.stderr.contains(": Too many open files\n"), "{free}: {}", ran.stderr);

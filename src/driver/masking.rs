@@ -36,7 +36,7 @@ impl Driver {
             && self.warned.insert(error.clone())
         {
             // It is our own failure, which is said also where a command's is not.
-            self.sinks.warn(error);
+            self.sinks.error(error);
         }
         input
     }
