@@ -8,12 +8,12 @@ mod leaving;
 mod masking;
 mod needs;
 mod screen;
+mod signals;
 mod tracing;
 mod waiting;
 
 use std::collections::HashSet;
 use std::future::ready;
-use std::time::Duration;
 
 use crate::budget::Budget;
 use crate::child::{Child, Report, Trouble};
@@ -23,7 +23,7 @@ use crate::engine::event::{Event, Record, Trigger};
 use crate::engine::exit::Exit;
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
-use crate::engine::{Action, Input, Run, Sender, Sweep};
+use crate::engine::{Action, Input, Run, Sweep};
 use crate::error::{Error, reason};
 use crate::facts;
 use crate::hint::HintFile;
@@ -37,24 +37,19 @@ use crate::unix::cgroup::{Cgroup, Cgroups};
 use crate::unix::clock::{Alarm, Clock};
 use crate::unix::line::Place;
 use crate::unix::lines::Stderr;
-use crate::unix::missed;
 use crate::unix::output::Output;
-use crate::unix::process::{leads_the_session, own_session, stopped_by};
-use crate::unix::signals::{Received, Signals};
+use crate::unix::process::own_session;
+use crate::unix::signals::Signals;
 use crate::unix::spawn::{Entries, Group, Program, SpawnError};
-use crate::unix::start::{self, Start};
-use crate::unix::stop::{has_stopped_us, stop};
+use crate::unix::start;
 use crate::unix::terminal::Terminal;
-use crate::unix::tree::{self, Tree};
+use crate::unix::tree::Tree;
 use hooks::Hooks;
 use screen::Screen;
 use waiting::{control, next_report, next_request, remaining, stays_stopped, swept};
 
 /// Signals that tell us to stop.
 const STOP_SIGNALS: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
-
-/// How long a command has to be stopped before we stop with it: one that only passes through is left alone.
-const STOPPED_FOR: Duration = Duration::from_millis(20);
 
 /// Carries a run through to its end, with a status line if there is a place for one.
 ///
@@ -352,16 +347,6 @@ impl Driver {
         }
     }
 
-    /// A signal that has come, if any has.
-    async fn signal_until_now(&mut self) -> Option<Received> {
-        tokio::task::yield_now().await;
-        tokio::select! {
-            biased;
-            received = self.signals.next() => Some(received),
-            () = ready(()) => None,
-        }
-    }
-
     /// Keeps a report until it is known that no signal came before it. A signal that ended the command, such as Ctrl-C, has reached
     /// us, too, but the event loop may have been told of the command first.
     async fn report(&mut self, report: Result<Report, SpawnError>) {
@@ -403,99 +388,5 @@ impl Driver {
             self.sinks.error(&text);
         }
         input
-    }
-
-    /// What a signal means for the run; one that is the command's is passed on.
-    fn signalled(&mut self, received: Received) -> Option<Input> {
-        self.trace_signal(received);
-        let Received { signal, by_kernel, ended } = received;
-        if signal == Signal::CONT
-            && let Some(terminal) = &mut self.terminal
-        {
-            terminal.continued();
-        }
-        let shares_the_terminal = self.group == Group::Inherited && self.terminal.is_some();
-        if STOP_SIGNALS.contains(&signal) {
-            self.streams.outputs.hurry();
-            self.hooks.told();
-            let is_key = by_kernel && self.terminal.is_some();
-            // As a terminal goes away it tells the leader of the session alone: without us that would be the command.
-            let is_for_the_leader = signal == Signal::HUP && leads_the_session();
-            if is_key
-                && (self.group != Group::Inherited || is_for_the_leader || missed::take(signal))
-                && let Some(child) = &self.child
-            {
-                // What the terminal does for its foreground group, it does not do for the command's.
-                child.pass_key_on(signal);
-            }
-            if shares_the_terminal
-                && !is_key
-                && let Some(child) = &mut self.child
-            {
-                // Its sender may have ended the leader before it is passed on; the rest of the tree is to end, too.
-                child.begin_to_end();
-            }
-            let sender = match self.group {
-                _ if is_key => Sender::Terminal,
-                Group::Inherited if by_kernel => Sender::Terminal,
-                Group::Inherited if shares_the_terminal => Sender::ProcessToGroup,
-                Group::Inherited | Group::New | Group::Session => Sender::Process,
-            };
-            return Some(Input::Signal { signal, sender });
-        }
-        let Some(child) = &self.child else {
-            match signal {
-                Signal::CHLD => {
-                    self.hooks.end_stopped();
-                    self.tree.reap_orphans(None);
-                }
-                Signal::CONT => self.screen.continued(),
-                _ => self.hooks.pass_on(signal),
-            }
-            return (signal == Signal::USR1).then_some(Input::RetryNow);
-        };
-        // If a signal cannot be sent, the command is somebody else's, and not to be disturbed.
-        match signal {
-            // Its own end is noticed elsewhere, and what it leaves is looked for then.
-            Signal::CHLD if ended == Some(child.pid()) => {}
-            Signal::CHLD => {
-                self.tree.reap_orphans(Some(child.pid()));
-                if shares_the_terminal
-                    && let Some(by) = child.running().and_then(stopped_by)
-                    && let Ok(alarm) = Alarm::new()
-                {
-                    alarm.set(STOPPED_FOR);
-                    self.stopped = Some((by, alarm));
-                }
-            }
-            // Whoever continued us may have continued the whole group: then a command that runs is not told twice.
-            Signal::CONT if self.group == Group::Inherited => {
-                child.wake(&self.tree);
-                if !has_stopped_us() {
-                    drop(child.pass_on(signal));
-                }
-            }
-            Signal::WINCH if self.streams.outputs.resize() => drop(child.pass_on(signal)),
-            Signal::WINCH if by_kernel && self.group == Group::Inherited => {}
-            _ => drop(child.pass_on(signal)),
-        }
-        None
-    }
-
-    /// Where the shell waits for us as a job, a command that stops stops us, too; and goes on when we do.
-    fn stop_with_the_command(&mut self) {
-        let Some((by, _)) = self.stopped.take() else { return };
-        let Some(child) = &self.child else { return };
-        let is_stopped = child.running().is_some_and(|pid| {
-            tree::read(pid.as_raw_nonzero().get()).is_some_and(|leader| leader.is_stopped())
-        });
-        if !is_stopped {
-            return;
-        }
-        let signal = if by == Signal::STOP { Signal::TSTP } else { by };
-        if !Start::get().ignored(signal) {
-            stop(signal);
-        }
-        child.wake(&self.tree);
     }
 }
