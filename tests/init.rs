@@ -52,8 +52,8 @@ fn the_status_is_the_commands() {
 fn orphans_are_reaped_while_the_command_runs() {
     // A hundred orphans, one after the other; then nobody but us, the shell and its child may be there.
     let script = "for i in $(seq 100); do (true &); done; n=0; \
-                  while grep -qs '^State:.Z' /proc/[0-9]*/status && [ $n -lt 2000 ]; do n=$((n + 1)); sleep 0.01; done; \
-                  grep -s '^State:.Z' /proc/[0-9]*/status; echo done";
+                  while dead=$(grep -s '^State:.Z' /proc/[0-9]*/status); [ -n \"$dead\" ] && [ $n -lt 2000 ]; \
+                  do n=$((n + 1)); sleep 0.01; done; echo \"${dead}done\"";
     let Some(test) = init(&[], &["bash", "-c", script]) else { return };
     let ran = test.run();
     assert_eq!((ran.code(), ran.stdout.as_str()), (Some(0), "done\n"), "{}", ran.stderr);
