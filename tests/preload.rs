@@ -19,8 +19,7 @@ pub enum Moment {
     Busy,
 }
 
-/// Adds to the file `moments` that there is one, and goes on when there is a file `go`; what a signal interrupts, to the file `signals`.
-/// Whatever becomes of the test, in half a minute.
+/// Adds to the file `moments` that there is one, and goes on when there is a file `go`. Whatever becomes of the test, in half a minute.
 /// Where the new process shares our memory, errno is ours, and stays as it is.
 const HOLD: &str = r#"
 #define _GNU_SOURCE
@@ -42,22 +41,25 @@ static long call(long number, long a, long b, long c, long d) {
     return syscall(number, a, b, c, d);
 #endif
 }
-static void note(const char *name) {
-    int file = call(SYS_openat, AT_FDCWD, (long)name, O_CREAT | O_APPEND | O_WRONLY | O_CLOEXEC, 0600);
+static void hold(void) {
+    int file = call(SYS_openat, AT_FDCWD, (long)"moments", O_CREAT | O_APPEND | O_WRONLY | O_CLOEXEC, 0600);
     call(SYS_write, file, (long)".", 1, 0);
     call(SYS_close, file, 0, 0, 0);
-}
-static void hold(void) {
-    note("moments");
     struct timespec pause = {0, 5000000};
     for (int i = 0; i < 6000 && call(SYS_faccessat, AT_FDCWD, (long)"go", F_OK, 0); i++)
-        if (call(SYS_nanosleep, (long)&pause, 0, 0, 0)) note("signals");
+        call(SYS_nanosleep, (long)&pause, 0, 0, 0);
 }
 "#;
 
+/// What comes meanwhile is let through at its end.
 const ORDERED: &str = "
 int sigprocmask(int how, const sigset_t *set, sigset_t *old) {
-    if (how == SIG_SETMASK && old) hold();
+    if (how == SIG_SETMASK && old) {
+        unsigned long all = -1, before;
+        syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, 8);
+        hold();
+        syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, 0, 8);
+    }
     return syscall(SYS_rt_sigprocmask, how, set, old, 8);
 }
 ";
