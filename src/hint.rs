@@ -7,6 +7,8 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{Mode, OFlags, open};
@@ -42,7 +44,11 @@ impl HintFile {
     /// # Errors
     /// It cannot be made.
     pub fn create() -> io::Result<HintFile> {
-        Ok(HintFile(tempfile::Builder::new().prefix("retryrun-hint-").tempfile()?.into_temp_path()))
+        // Opened here, since of an error of its own opening the number is not known, by which some pass.
+        let open =
+            |path: &Path| File::options().write(true).create_new(true).mode(0o600).open(path);
+        let file = tempfile::Builder::new().prefix("retryrun-hint-").make(open)?;
+        Ok(HintFile(file.into_temp_path()))
     }
 
     /// Whether one can be made.

@@ -120,23 +120,30 @@ fn with_too_few_descriptors_nothing_is_run_and_with_enough_all_goes_well() {
 
 #[test]
 fn with_most_descriptors_taken_we_say_that_it_is_we_who_lack_them() {
-    let mut outcomes = Vec::new();
-    for free in 2..=24 {
-        let ran = Test::shell(&format!(
-            "ulimit -n 256; for ((fd = 3; fd < 256 - {free}; fd++)); do eval \"exec $fd</dev/null\"; done; \
-             exec $R -q -n1 -d0 --idle-timeout=100 sh -c 'echo ran; exit $((1 + RETRYRUN_ATTEMPT))'"
-        ))
-        .run();
-        match (ran.code(), ran.stdout.as_str()) {
-            (Some(125), "") => {
-                assert!(ran.stderr.contains(": Too many open files\n"), "{free}: {}", ran.stderr);
-                outcomes.push(false);
+    for options in ["", "--hints"] {
+        let mut outcomes = Vec::new();
+        for free in 2..=24 {
+            let ran = Test::shell(&format!(
+                "ulimit -n 256; for ((fd = 3; fd < 256 - {free}; fd++)); do eval \"exec $fd</dev/null\"; done; \
+                 exec $R -q -n1 -d0 --idle-timeout=100 {options} sh -c 'echo ran; exit $((1 + RETRYRUN_ATTEMPT))'"
+            ))
+            .run();
+            match (ran.code(), ran.stdout.as_str()) {
+                (Some(125), "") => {
+                    let said = &ran.stderr;
+                    assert!(said.contains(": Too many open files\n"), "{free} {options}: {said}");
+                    // Others may give theirs back.
+                    let is_tried_again =
+                        !said.contains("schema") || ran.history().attempts.len() == 2;
+                    assert!(is_tried_again, "{free} {options}: {said}");
+                    outcomes.push(false);
+                }
+                (Some(3), "ran\nran\n") => outcomes.push(true),
+                _ => panic!("{free}: {:?} {:?} {}", ran.status, ran.stdout, ran.stderr),
             }
-            (Some(3), "ran\nran\n") => outcomes.push(true),
-            _ => panic!("{free}: {:?} {:?} {}", ran.status, ran.stdout, ran.stderr),
         }
+        assert!(outcomes.is_sorted() && outcomes.contains(&false) && outcomes.contains(&true));
     }
-    assert!(outcomes.is_sorted() && outcomes.contains(&false) && outcomes.contains(&true));
 }
 
 #[test]

@@ -20,7 +20,7 @@ impl Driver {
             }
             Err(error) => cannot_make("a file for --hints", error),
         };
-        if error.kind == SpawnErrorKind::Resources {
+        if matches!(error.kind, SpawnErrorKind::Resources | SpawnErrorKind::Descriptors) {
             return Some(self.cannot_start(error));
         }
         let failure = (self.command.mask)(&error.reason);
