@@ -484,6 +484,25 @@ fn a_process_that_continues_us_alone_continues_the_command() {
 }
 
 #[test]
+fn a_stop_in_a_wait_is_forgotten_when_the_command_is_continued_later() {
+    let mut shell = Session::shell();
+    let listen = format!("exec {} exit-on=TERM:5 listen", actor());
+    shell.line(&format!("$R -n1 -d1000 bash -c '[ $RETRYRUN_ATTEMPT = 1 ] && exit 1; {listen}'"));
+    shell.wait_for("next in");
+    let us = child_of(shell.pid()).expect("it is there");
+    shell.press(CTRL_Z);
+    shell.wait_for("Stopped");
+    shell.line("fg");
+    until("it goes on", || state(us) != "T");
+    kill(us, libc::SIGUSR1);
+    shell.wait_for("listening");
+    kill(us, libc::SIGCONT);
+    shell.wait_for("CONT");
+    kill(us, libc::SIGTERM);
+    until("it has ended", || stat(us).is_none());
+}
+
+#[test]
 fn the_clock_of_a_timeout_stands_still_while_the_terminal_stops_us() {
     let mut shell = Session::shell();
     shell.line(&format!("$R -n0 -t4 {READER} &"));

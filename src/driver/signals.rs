@@ -33,6 +33,11 @@ impl Driver {
     pub(super) fn signalled(&mut self, received: Received) -> Option<Input> {
         self.trace_signal(received);
         let Received { signal, by_kernel, ended } = received;
+        // Asked at each of them, since the answer is about the time since the last.
+        let (was_stopped, was_missed) = match signal {
+            Signal::CONT => (has_stopped_us(), false),
+            _ => (false, missed::take(signal)),
+        };
         if signal == Signal::CONT
             && let Some(terminal) = &mut self.terminal
         {
@@ -46,7 +51,7 @@ impl Driver {
             // As a terminal goes away it tells the leader of the session alone: without us that would be the command.
             let is_for_the_leader = signal == Signal::HUP && leads_the_session();
             if is_key
-                && (self.group != Group::Inherited || is_for_the_leader || missed::take(signal))
+                && (self.group != Group::Inherited || is_for_the_leader || was_missed)
                 && let Some(child) = &self.child
             {
                 // What the terminal does for its foreground group, it does not do for the command's.
@@ -95,7 +100,7 @@ impl Driver {
             // Whoever continued us may have continued the whole group: then a command that runs is not told twice.
             Signal::CONT if self.group == Group::Inherited => {
                 child.wake(&self.tree);
-                if !has_stopped_us() {
+                if !was_stopped {
                     drop(child.pass_on(signal));
                 }
             }
