@@ -2,7 +2,10 @@
 //!
 //! More of it is kept than is shown, so that a secret that is cut is known.
 
-use crate::patterns::excerpt::{AROUND, end};
+use crate::patterns::excerpt::end;
+
+/// As long a secret may be: what Linux takes as one entry of an environment (MAX_ARG_STRLEN, execve(2)).
+const LONGEST_SECRET: usize = 128 * 1024;
 
 /// Keeps the end of what it is given.
 #[derive(Debug)]
@@ -41,7 +44,7 @@ impl Tail {
     }
 
     fn room(&self) -> usize {
-        self.size.saturating_add(AROUND)
+        self.size.saturating_add(LONGEST_SECRET)
     }
 }
 
@@ -88,6 +91,12 @@ mod tests {
             assert!(!shown.contains("horse") && !shown.contains("battery"), "{size}: {shown}");
             assert!(shown.len() <= size && (size < 6 || shown.ends_with("staple")), "{shown}");
         }
+        let long = "k".repeat(100_000);
+        let mut tail = Tail::new(64);
+        tail.push(
+            [b"x ".repeat(200_000).as_slice(), long.as_bytes(), b" said"].concat().as_slice(),
+        );
+        assert_eq!(tail.into_text(&|text| text.replace(&long, "***")), "*** said");
         let mut tail = Tail::new(5);
         tail.push(b"a ! !");
         assert_eq!(tail.into_text(&mask), "* ***");
