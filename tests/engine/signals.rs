@@ -306,3 +306,19 @@ fn a_wish_for_the_next_attempt_means_nothing_outside_a_wait() {
          gave up after 1 attempt in 2.0s: timed out (timeout)",
     );
 }
+
+#[test]
+fn it_is_known_whether_the_last_attempt_ended_by_what_we_sent() {
+    let obedient = || hangs().on_signal(Reaction::Exits(secs(1.0), 0));
+    let pager = exits(3).after(secs(60.0)).on_signal(Reaction::Deaf);
+    for (scripted, has_ended_it) in [
+        (Script::new([obedient()]).signal(secs(3.0), Signal::TERM), true),
+        (Script::new([obedient()]).timeout(secs(3.0)).retries(0), true),
+        (Script::new([exits(3)]).retries(0), false),
+        (Script::new([pager]).key(secs(1.0), Signal::INT), false),
+        (Script::new([obedient(), exits(0)]).timeout(secs(3.0)), false),
+    ] {
+        let played = scripted.play();
+        assert_eq!(played.run.has_ended_the_last_attempt(), has_ended_it, "{}", played.transcript);
+    }
+}
