@@ -214,4 +214,11 @@ mod tests {
         assert_eq!(mask(&["a"], "aab"), "***b");
         assert_eq!(mask(&[""], "abc"), "abc");
     }
+
+    #[test]
+    fn patterns_begin_and_end_with_lines() {
+        let mask = |pattern, text| redactor(&[pattern]).mask(text);
+        assert_eq!(mask("^pin: .*$", "a\npin: 12\r\nmy pin: 3\n"), "a\n***\r\nmy pin: 3\n");
+        assert_eq!(mask(r"\Apin: .*", "a\npin: 12\n"), "a\npin: 12\n");
+    }
 }

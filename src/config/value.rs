@@ -404,7 +404,7 @@ impl<'de> Deserialize<'de> for Delays {
 /// What a pattern may take when it is compiled: as in the regex crate. `(a{1000}){1000}` would take gigabytes.
 const MAX_PATTERN_BYTES: usize = 10 * 1024 * 1024;
 
-/// A regular expression on bytes, by the syntax of the regex crate without Unicode classes.
+/// A regular expression on bytes, by the syntax of the regex crate without Unicode classes; `^` and `$` at line ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pattern(String);
 
@@ -414,7 +414,7 @@ impl Pattern {
     /// # Errors
     /// What is wrong with its syntax or size.
     pub fn compile(&self) -> Result<Regex, String> {
-        let syntax = syntax::Config::new().unicode(false).utf8(false);
+        let syntax = syntax::Config::new().unicode(false).utf8(false).multi_line(true).crlf(true);
         let limit = thompson::Config::new().nfa_size_limit(Some(MAX_PATTERN_BYTES));
         let cache = dfa::Config::new().skip_cache_capacity_check(true);
         let mut builder = Builder::new();
