@@ -242,7 +242,7 @@ impl Driver {
         let history = self.run.history();
         let mut entries = facts::of_next(attempt, trigger, history);
         if self.command.c_locale {
-            entries.push(c"LC_ALL=C.UTF-8".to_owned());
+            entries.extend(facts::c_locale(&self.command.environment));
         }
         entries.extend(self.hint_file.as_ref().map(HintFile::fact));
         let inherited = facts::beside(&entries, &self.command.environment);

@@ -1,6 +1,7 @@
 //! What the command is told in its environment, in place of what an outer run told us.
 
 use std::ffi::{CStr, CString};
+use std::iter;
 
 use crate::config::environment::{Environment, FACTS, is_ours};
 use crate::engine::event::{AttemptEnded, Outcome, Trigger};
@@ -27,6 +28,14 @@ fn has_name(entry: &CStr, name: &[u8]) -> bool {
 
 fn is_fact(entry: &CStr) -> bool {
     is_ours(entry) && FACTS.iter().any(|fact| has_name(entry, fact.as_bytes()))
+}
+
+/// The entries with which a command speaks the language of rules. gettext asks LANGUAGE first in every locale but `C` itself (GNU
+/// gettext manual, 2.3.3).
+pub fn c_locale(environment: &Environment) -> impl Iterator<Item = CString> {
+    let is_asked = environment.get("LANGUAGE").is_some_and(|languages| !languages.is_empty());
+    let language = is_asked.then(|| c"LANGUAGE=".to_owned());
+    iter::once(c"LC_ALL=C.UTF-8".to_owned()).chain(language)
 }
 
 /// The facts for an attempt that is about to begin.

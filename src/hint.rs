@@ -158,7 +158,9 @@ fn shown(reason: &str, mask: &dyn Fn(&str) -> String) -> String {
 #[must_use]
 pub fn asked_delay(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
-    if let Ok(Seconds(delay)) = Seconds::or_longest(text) {
+    // As it stands first, since `M` is a month where `m` is a minute.
+    let duration = Seconds::or_longest(text).or_else(|_| Seconds::or_longest(&text.to_lowercase()));
+    if let Ok(Seconds(delay)) = duration {
         return Some(delay);
     }
     let date = httpdate::parse_http_date(text).ok()?;
@@ -214,6 +216,8 @@ mod tests {
         assert_eq!(seconds("1.5 seconds"), Some(1.5));
         assert_eq!(seconds("1m 30s "), Some(90.0));
         assert_eq!(seconds("2 minutes"), Some(120.0));
+        assert_eq!(seconds("2 Hours"), Some(7_200.0));
+        assert_eq!(seconds("5 days"), Some(432_000.0));
         assert_eq!(seconds("Wed, 21 Oct 2026 07:28:00 GMT"), Some(30.0));
         assert_eq!(seconds("Wed, 21 Oct 2020 07:28:00 GMT"), Some(0.0));
         assert_eq!(seconds("Wed Oct 21 07:28:00 2026"), Some(30.0));

@@ -146,6 +146,13 @@ fn the_locale_is_changed_on_demand_alone() {
         |options: &[&str]| Test::bash(options, script).env("LC_ALL", "de_DE.UTF-8").run().stdout;
     assert_eq!(with(&[]), "1\nde_DE.UTF-8\n");
     assert_eq!(with(&["--c-locale"]), "1\nC.UTF-8\n");
+    let language = |languages: &str| {
+        let test = Test::bash(&["--c-locale"], "env | grep ^LANGUAGE || true");
+        test.env("LANGUAGE", languages).run().stdout
+    };
+    assert_eq!(language("de:fr"), "LANGUAGE=\n", "it comes before the locale");
+    let test = Test::bash(&["--c-locale"], "env | grep ^LANGUAGE || true");
+    assert_eq!(test.run().stdout, "", "nothing that is not needed");
 }
 
 #[test]
@@ -172,6 +179,8 @@ fn a_wait_that_the_output_asks_for_is_the_least() {
     assert_eq!(delay(&["--delay-from=wait ([0-9]+)"], "wait 99999999999999999999"), too_long);
     assert_eq!(delay(&auto, "Retry-After: Fri Nov 26 09:57:55 2286"), too_long);
     assert_eq!(delay(&auto, "Retry-After: 2026-11-26T09:57:56Z"), (retried, Some(0.0)));
+    assert_eq!(delay(&auto, "quota used up, retry in 2 Days"), too_long);
+    assert_eq!(delay(&auto, "retry in 5 to 10 minutes"), too_long);
 }
 
 #[test]

@@ -22,12 +22,13 @@ const MAX_BYTES: usize = 10 * 1024 * 1024;
 
 /// The usual forms, in any case: `Retry-After: 30`, `"retry_after": 1.5`, `retry in 5s`, `try again in 2 minutes`,
 /// `Retry-After: Wed, 21 Oct 2026 07:28:00 GMT` (RFC 9110, 10.2.3, and 5.6.7 for the older forms of a date). A number with something
-/// at its end is found with that, so that a date of another form is not its year.
+/// at its end is found with that, so that a date of another form is not its year; of `5 to 10 minutes` the longer wait.
 pub const USUAL_FORMS: &str = r#"(?ix)
     (?: retry[-_\ ]after ["']? \s* [:=] \s* ["']? | retry \s after \s+ | (?:re)?try (?:ing)? \s+ (?:again \s+)? (?:in|after) \s+ (?:about \s+)? )
+    (?: [0-9]+ \s (?:to|or) \s )?
     (   (?:mon|tue|wed|thu|fri|sat|sun)[a-z]* , \s [-0-9a-z:\ ]+? \s gmt
       | (?:mon|tue|wed|thu|fri|sat|sun) \s [a-z]{3} \s [\ 0-9][0-9] \s [0-9:]{8} \s [0-9]{4} \b
-      | (?: [0-9]+ (?:\.[0-9]+)? \s? (?:h|hours?|hrs?|m|mins?|minutes?|s|secs?|seconds?|ms|msecs?|milliseconds?)\b \s? )+
+      | (?: [0-9]+ (?:\.[0-9]+)? \s? (?:w|weeks?|d|days?|h|hours?|hrs?|m|mins?|minutes?|s|secs?|seconds?|ms|msecs?|milliseconds?)\b \s? )+
       | (?: [0-9]+ h )? (?: [0-9]+ m )? [0-9]+ (?:\.[0-9]+)? (?:s|ms)\b
       | [0-9]+ (?: [-:.,/_]? [0-9a-z]+ )*
     )"#;
@@ -198,6 +199,10 @@ mod tests {
             ("retry after 5, or later", "5"),
             ("retrying in 5...", "5"),
             ("{\"retry_after\":30,\"code\":1}", "30"),
+            ("Quota used up, try again in 5 days.", "5 days"),
+            ("retry in 1d 2h", "1d 2h"),
+            ("Retry-After: 2 Weeks", "2 Weeks"),
+            ("retry in 5 to 10 minutes", "10 minutes"),
         ] {
             let found = found(USUAL_FORMS, &[text.as_bytes()]);
             assert_eq!(found.as_deref().map(str::trim), Some(expected), "{text}");
