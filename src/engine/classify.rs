@@ -163,10 +163,16 @@ impl Ruling {
         self
     }
 
-    /// The same, where the input cannot be replayed: then no failure passes.
+    /// The same, where the input cannot be replayed, and another attempt would need it: then no failure passes, and no success is
+    /// confirmed.
     #[must_use]
-    pub fn with_input(mut self, is_lost: bool) -> Ruling {
-        if is_lost && self.judgement.verdict == Some(Verdict::Transient) {
+    pub fn without_input(mut self, is_success_enough: bool) -> Ruling {
+        let needs_it = match self.judgement.verdict {
+            Some(Verdict::Transient) => true,
+            Some(Verdict::Success) => !is_success_enough,
+            Some(Verdict::Permanent) | None => false,
+        };
+        if needs_it {
             self.judgement = Judgement {
                 verdict: Some(Verdict::Permanent),
                 reason: Some("input-lost".to_owned()),

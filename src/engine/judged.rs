@@ -44,7 +44,8 @@ pub struct Judged {
 }
 
 impl Judged {
-    /// Judges an attempt that ends now. Where its input is lost no failure passes, and where its output is it is no success.
+    /// Judges an attempt that ends now. Where its input is lost nothing passes that needs another attempt, and where its output is it is no
+    /// success. `lost_input`: where the input is, how many successes in a row there were before it.
     #[must_use]
     pub fn of(
         policy: &Policy,
@@ -52,14 +53,16 @@ impl Judged {
         now: Time,
         ending: Ending,
         remains: Remains,
-        input_is_lost: bool,
+        lost_input: Option<u64>,
     ) -> Judged {
         let mut ruling = if ending.ended_by.is_judged() {
-            let ruling = policy.rules.judge(&ending, &remains.matches);
-            ruling.with_hint(&remains.hint).with_input(input_is_lost)
+            policy.rules.judge(&ending, &remains.matches).with_hint(&remains.hint)
         } else {
             Ruling::default()
         };
+        if let Some(successes) = lost_input {
+            ruling = ruling.without_input(successes.saturating_add(1) >= policy.consecutive);
+        }
         let failure = remains.lost_output.filter(|_| ruling.is_success());
         if failure.is_some() {
             ruling = ruling.without_output();

@@ -26,8 +26,6 @@ pub struct Standing<'a> {
     pub is_stopped: bool,
     /// Whether we failed ourselves.
     pub has_failed: bool,
-    /// Whether there can be no other attempt, since its input is gone.
-    pub input_is_lost: bool,
 }
 
 /// What follows.
@@ -63,9 +61,6 @@ impl Standing<'_> {
             }
             _ if self.is_stopped => Next::Stop(Outcome::Stopped),
             Some(Verdict::Success) => {
-                if self.input_is_lost {
-                    return Next::Stop(Outcome::Permanent);
-                }
                 let delay = to_micros(self.policy.backoff.first());
                 self.within_the_deadline(delay, Next::Confirm { delay })
             }

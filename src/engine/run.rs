@@ -285,8 +285,8 @@ impl Run {
         let State::Attempting(attempt) = &self.state else {
             return;
         };
-        let judged =
-            Judged::of(&self.policy, attempt, self.now, ending, remains, self.input_is_lost);
+        let lost_input = self.input_is_lost.then_some(self.history.successes);
+        let judged = Judged::of(&self.policy, attempt, self.now, ending, remains, lost_input);
         self.told_in_attempt = attempt.was_told();
         self.has_ended_it = attempt.is_being_ended();
         self.last = Some(judged.event.ending.clone());
@@ -327,7 +327,6 @@ impl Run {
             is_told: self.told.is_some(),
             is_stopped: self.is_stopped,
             has_failed: self.failure.is_some(),
-            input_is_lost: self.input_is_lost,
         }
     }
 

@@ -126,13 +126,14 @@ fn nobody_is_asked_where_the_wait_could_not_be_begun() {
 }
 
 #[test]
-fn without_its_input_no_failure_passes() {
-    for (code, verdict, reason, rule, origin) in [
-        (7, Verdict::Permanent, "input-lost", None, "input"),
-        (127, Verdict::Permanent, "not-found", Some("127"), "built in"),
-        (0, Verdict::Success, "success", Some("0"), "built in"),
+fn without_its_input_no_failure_passes_and_no_success_is_confirmed() {
+    for (code, consecutive, verdict, reason, rule, origin) in [
+        (7, 1, Verdict::Permanent, "input-lost", None, "input"),
+        (127, 1, Verdict::Permanent, "not-found", Some("127"), "built in"),
+        (0, 1, Verdict::Success, "success", Some("0"), "built in"),
+        (0, 2, Verdict::Permanent, "input-lost", None, "input"),
     ] {
-        let mut run = Script::new([]).run();
+        let mut run = Script::new([]).policy(|policy| policy.consecutive = consecutive).run();
         run.handle(Time::default(), Input::Begin);
         run.handle(Time::default(), Input::Started { pid: 1 });
         run.handle(Time::default(), Input::InputLost);
