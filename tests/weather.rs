@@ -1,7 +1,8 @@
 //! Bad weather: too few processes, descriptors or bytes, closed and full outputs, programs that cannot be executed.
 
 use std::fs::{self, File, Permissions};
-use std::io::{Error, Write};
+use std::io::{self, Error, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -178,6 +179,25 @@ fn a_full_stderr_changes_nothing_else() {
         command.stderr(full());
     });
     assert_eq!(test.run().code(), Some(125));
+}
+
+#[test]
+fn an_output_that_is_open_for_reading_alone_takes_nothing() {
+    let (reader, _writer) = io::pipe().expect("a pipe");
+    let null = File::open("/dev/null").expect("it is there");
+    for stdout in [OwnedFd::from(reader), null.into()] {
+        for option in ["--stdout=final", "--idle-timeout=100"] {
+            let given = stdout.try_clone().expect("descriptors");
+            let ran = Test::bash(&["-n0", option], "echo text")
+                .with(|command| {
+                    command.stdout(given);
+                })
+                .run();
+            assert_eq!(ran.code(), Some(125), "{option}: {}", ran.stderr);
+            let said = "cannot write to stdout: Bad file descriptor";
+            assert!(ran.stderr.contains(said), "{option}: {}", ran.stderr);
+        }
+    }
 }
 
 #[test]
@@ -412,6 +432,12 @@ fn a_file_that_is_written_for_long_is_transient() {
 fn what_cannot_be_executed_says_why() {
     for (content, mode, code, error) in [
         ("#!/no/such interpreter\n", 0o755, 126, "its interpreter `/no/such` is missing"),
+        (
+            "#! /bin/sh\r\necho\r\n",
+            0o755,
+            126,
+            "its interpreter `/bin/sh\\r` is missing: its lines end with CR LF, as on Windows",
+        ),
         ("#!\n", 0o755, 0, ""),
         ("echo ran\n", 0o755, 0, ""),
         ("echo ran\n", 0o644, 126, "Permission denied"),

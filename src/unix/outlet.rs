@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, Mode, OFlags, fstat, open, sendfile};
+use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fstat, open, sendfile};
 use rustix::io::{Errno, ioctl_fionread, retry_on_intr};
 use rustix::net::{SendFlags, send};
 use rustix::pipe::{SpliceFlags, splice};
@@ -58,6 +58,8 @@ enum Way {
     Aside(Scribe),
     /// Files do not make anybody wait.
     Plain,
+    /// It is open for reading alone, as each call says. To open it again would give us a right that we were not given.
+    None,
 }
 
 impl Writer {
@@ -72,6 +74,11 @@ impl Writer {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let is_pipe = kind == FileType::Fifo;
         let way = match kind {
+            FileType::Fifo | FileType::CharacterDevice
+                if fcntl_getfl(given)? & OFlags::ACCMODE == OFlags::RDONLY =>
+            {
+                Way::None
+            }
             FileType::Fifo | FileType::CharacterDevice => match open(path, flags, Mode::empty()) {
                 Ok(fd) => return Ok(Writer { fd, way: Way::Own, is_pipe }),
                 Err(_) => {
@@ -103,7 +110,7 @@ impl Writer {
     /// Those of write(2).
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         let write = || match &self.way {
-            Way::Own | Way::Plain => Ok(rustix::io::write(&self.fd, bytes)?),
+            Way::Own | Way::Plain | Way::None => Ok(rustix::io::write(&self.fd, bytes)?),
             Way::Flag => Ok(send(&self.fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?),
             Way::Aside(scribe) => scribe.try_write(bytes),
         };
@@ -194,6 +201,10 @@ impl Outlet {
     /// Descriptors are lacking.
     pub fn open(output: Output) -> io::Result<Outlet> {
         let writer = Writer::of(output.fd())?;
+        if matches!(writer.way, Way::None) {
+            // There never is room in it.
+            return Ok(Outlet(Registered::Takes(writer)));
+        }
         // SAFETY: the descriptor is open, stays open and stays the same one as long as the writer owns it, and that is owned by
         // what is made here.
         Ok(Outlet(match unsafe { AsyncFd::register(writer) } {

@@ -225,9 +225,16 @@ fn missing_interpreter(file: &Path) -> String {
     let line = head.get(..length).and_then(|head| head.split(|byte| *byte == b'\n').next());
     match line.and_then(|line| line.strip_prefix(b"#!")) {
         Some(rest) => {
+            // As the kernel reads it: a carriage return is a part of the name.
             let rest = String::from_utf8_lossy(rest);
-            let interpreter = rest.split_whitespace().next().unwrap_or_default();
-            format!("its interpreter `{interpreter}` is missing")
+            let mut words = rest.split([' ', '\t']).filter(|word| !word.is_empty());
+            let interpreter = words.next().unwrap_or_default();
+            match interpreter.strip_suffix('\r') {
+                Some(name) => format!(
+                    "its interpreter `{name}\\r` is missing: its lines end with CR LF, as on Windows"
+                ),
+                None => format!("its interpreter `{interpreter}` is missing"),
+            }
         }
         None => "a file that it needs to start is missing".to_owned(),
     }
