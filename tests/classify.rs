@@ -11,6 +11,9 @@ use crate::test::{Ran, Test};
 /// Endings of real commands, each with the verdict that a person would give.
 const ENDINGS: &str = "tests/endings.jsonl";
 
+/// The same, in the words of commands that were not run.
+const WRITTEN: &str = "tests/data/endings.jsonl";
+
 /// Those that are judged otherwise, and why: as transient, all of them.
 const OTHERWISE: [(&str, &str); 3] = [
     ("aws.v1_accessdenied", "recorded as a call of python3: nothing says that it is aws"),
@@ -142,8 +145,11 @@ fn an_answer_comes_before_the_next_ending() {
 
 #[test]
 fn endings_of_real_commands_are_judged_as_a_person_would() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(ENDINGS);
-    let lines = fs::read_to_string(path).expect("endings of real commands");
+    let endings = [ENDINGS, WRITTEN].map(|name| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        fs::read_to_string(path).expect("endings, one in a line")
+    });
+    let lines = endings.concat();
     let ran = classify(&[], &lines);
     assert_eq!((ran.code(), ran.stderr.as_str()), (Some(0), ""));
     assert_eq!(ran.stdout.lines().count(), lines.lines().count());
