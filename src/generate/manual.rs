@@ -123,7 +123,9 @@ fn signals() -> Roff {
     let mut roff = section("SIGNALS");
     for paragraph in [
         "With a terminal (/dev/tty opens) the command stays in retryrun's process group: the terminal sends Ctrl-C, Ctrl-\\ and Ctrl-Z to both. \
-         Without one it has a group of its own, so that what is sent to retryrun's group reaches it once, through retryrun.",
+         Without one it has a group of its own, so that what is sent to retryrun's group reaches it once, through retryrun. The leader of a \
+         group cannot begin a session: setsid(1) leaves its command to run by itself then, and has succeeded. Use setsid --wait, or \
+         --process-group inherit.",
         "SIGHUP, SIGINT, SIGQUIT and SIGTERM that a process sends to retryrun are passed on to all processes of the attempt; with a terminal after 50 \
          milliseconds, and only if the command has not ended by then, since whoever signals a whole group has reached the command, too: it may \
          then get the signal twice. Ctrl-C and Ctrl-\\ start no grace, since a pager lives through them; they end a wait at once.",
