@@ -45,7 +45,7 @@ pub struct Judged {
 
 impl Judged {
     /// Judges an attempt that ends now. Where its input is lost nothing passes that needs another attempt, and where its output is it is no
-    /// success. `lost_input`: where the input is, how many successes in a row there were before it.
+    /// success. `lost_input` is how many successes in a row there were before it, where its input is lost.
     #[must_use]
     pub fn of(
         policy: &Policy,
